@@ -1,0 +1,237 @@
+"""The builder: the only way to make a node. It infers types, interns, and keeps the span of the `.net` text.
+
+Interning shares common subexpressions by construction: asking twice for the same operator on the same inputs with the
+same attributes gives the same node. A node that was asked for at several places of the text keeps the first span and
+lists the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from dlc.compiler.graph import EMPTY, Attribute, Graph, Node, Operand, Value, topological
+from dlc.compiler.ops.registry import Call, lookup
+from dlc.compiler.types import Array, Polynomial, Type, numpy_dtype
+from dlc.dsl.ast import Span
+
+_CURRENT: ContextVar[Builder] = ContextVar("builder")
+
+
+def current() -> Builder:
+    """The builder that arithmetic on values builds in; raises LookupError outside `with builder:`."""
+    return _CURRENT.get()
+
+
+class Builder:
+    """Makes the nodes of one graph. `with builder:` makes it the current one for operators on values."""
+
+    def __init__(self, names: Mapping[Value, str] | None = None) -> None:
+        self.inputs: list[Value] = []
+        self.names: dict[Value, str] = dict(names or {})
+        self.merged: dict[Node, tuple[Span, ...]] = {}
+        self._interned: dict[Any, Node] = {}
+        self._span: Span | None = None
+        self._tokens: list[Any] = []
+
+    def __enter__(self) -> Builder:
+        self._tokens.append(_CURRENT.set(self))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _CURRENT.reset(self._tokens.pop())
+
+    @contextmanager
+    def at(self, span: Span | None) -> Iterator[None]:
+        """Nodes made inside carry `span`; None keeps the one around."""
+        before = self._span
+        self._span = span or before
+        try:
+            yield
+        finally:
+            self._span = before
+
+    def input(self, name: str, type: Type) -> Value:
+        """A new graph input."""
+        value = Value(type, None, 0)
+        self.inputs.append(value)
+        self.names[value] = name
+        return value
+
+    def constant(self, value: Array | float | bool | Sequence[Any], dtype: str | None = None) -> Value:
+        """A constant, rounded once to `dtype` (without one: that of the array, i64 or f32 for Python numbers)."""
+        if dtype is None:
+            array = np.asarray(value)
+            if not isinstance(value, np.ndarray) and array.dtype == np.float64:
+                array = array.astype(np.float32)
+        else:
+            array = np.asarray(value).astype(numpy_dtype(dtype))
+        return self.add("Constant", (), {"value": array}).outputs[0]
+
+    def add(
+        self,
+        op: str,
+        inputs: Sequence[Value | None],
+        attributes: Mapping[str, Attribute] = EMPTY,
+        bodies: tuple[Graph, ...] = (),
+        outputs: int = 1,
+    ) -> Node:
+        """The node that applies `op`: a new one, or the one made before. Raises IllTyped."""
+        kept = {name: value for name, value in attributes.items() if value is not None}
+        operands = tuple(inputs)
+        while operands and operands[-1] is None:
+            operands = operands[:-1]
+        key = _key(op, operands, kept, bodies, outputs)
+        found = self._interned.get(key)
+        if found is None:
+            types = lookup(op).infer(Call(op, operands, kept, bodies, outputs))
+            found = Node(op, operands, kept, bodies, types, self._span)
+            self._interned[key] = found
+        elif self._span is not None and self._span != found.span:
+            others = self.merged.get(found, ())
+            if self._span not in others:
+                self.merged[found] = (*others, self._span)
+        return found
+
+    def adopt(self, node: Node) -> Node:
+        """Intern a node of another graph as it is; returns the equal node that is here already, if there is one."""
+        key = _key(node.op, node.inputs, node.attributes, node.bodies, len(node.outputs))
+        found = self._interned.setdefault(key, node)
+        if found is not node and node.span is not None and node.span != found.span:
+            self.merged[found] = tuple(dict.fromkeys((*self.merged.get(found, ()), node.span)))
+        return found
+
+    def graph(
+        self,
+        name: str,
+        outputs: Mapping[str, Value],
+        inputs: Sequence[Value] | None = None,
+        sizes: Mapping[str, int] = EMPTY,
+    ) -> Graph:
+        """The graph of what `outputs` need. `inputs` default to all that were made, used or not."""
+        taken = tuple(self.inputs if inputs is None else inputs)
+        nodes = topological(outputs.values())
+        alive = set(taken)
+        for node in nodes:
+            alive.update(node.outputs)
+        names = {value: label for value, label in self.names.items() if value in alive}
+        merged = {node: self.merged[node] for node in nodes if node in self.merged}
+        return Graph(name, taken, dict(outputs), nodes, names, merged, dict(sizes))
+
+
+def _key(
+    op: str, inputs: tuple[Value | None, ...], attributes: Mapping[str, Attribute], bodies: tuple[Graph, ...], n: int
+) -> Any:
+    return (
+        op,
+        tuple(map(id, inputs)),
+        tuple((name, freeze(attributes[name])) for name in sorted(attributes)),
+        tuple(map(id, bodies)),
+        n,
+    )
+
+
+def freeze(value: Attribute) -> Any:
+    """A hashable stand-in for an attribute: equal exactly when the attributes mean the same."""
+    if isinstance(value, np.ndarray):
+        return (value.dtype.str, value.shape, value.tobytes())
+    if isinstance(value, float):
+        return ("f", repr(value))  # tells 0.0 from -0.0, and equals itself when it is nan
+    if isinstance(value, tuple | list):
+        return ("t", *(freeze(item) for item in value))
+    if isinstance(value, int | str | bytes | Polynomial | Type):
+        return (type(value).__name__, value)
+    return value
+
+
+Visit = Callable[[Node, tuple[Value | None, ...]], "Value | Sequence[Value] | None"]
+
+
+def rewrite(graph: Graph, visit: Visit) -> Graph:
+    """The graph with each node replaced by what `visit(node, inputs)` builds; None keeps the node.
+
+    Nodes come in topological order and `inputs` are the replaced ones. What `visit` builds takes the node's span, and
+    a replaced value leaves its name to the one that takes its place. Where nothing changes, the same nodes are kept.
+    """
+    builder = Builder(graph.names)
+    builder.merged.update(graph.merged)
+    replaced: dict[Value, Value] = {}
+    with builder:
+        for node in graph.nodes:
+            inputs = tuple(replaced.get(value, value) if value is not None else None for value in node.inputs)
+            with builder.at(node.span):
+                result = visit(node, inputs)
+                if result is None:
+                    bodies = tuple(rebind(body, replaced) for body in node.bodies)
+                    if inputs == node.inputs and bodies == node.bodies:
+                        result = builder.adopt(node).outputs
+                    else:
+                        result = builder.add(node.op, inputs, node.attributes, bodies, len(node.outputs)).outputs
+            for old, new in zip(node.outputs, (result,) if isinstance(result, Value) else result, strict=True):
+                if old is not new:
+                    replaced[old] = new
+                    if old in graph.names:
+                        builder.names.setdefault(new, graph.names[old])
+    outputs = {name: replaced.get(value, value) for name, value in graph.outputs.items()}
+    return builder.graph(graph.name, outputs, graph.inputs, graph.sizes)
+
+
+def rebind(body: Graph, replaced: Mapping[Value, Value]) -> Graph:
+    """A body whose captured values are replaced; the same body where none is."""
+    if not any(value in replaced for value in body.captures()):
+        return body
+    own: dict[Value, Value] = dict(replaced)
+    builder = Builder(body.names)
+    for node in body.nodes:
+        inputs = tuple(own.get(value, value) if value is not None else None for value in node.inputs)
+        bodies = tuple(rebind(inner, own) for inner in node.bodies)
+        with builder.at(node.span):
+            new = builder.add(node.op, inputs, node.attributes, bodies, len(node.outputs))
+        for old, fresh in zip(node.outputs, new.outputs, strict=True):
+            own[old] = fresh
+            if old in body.names:
+                builder.names[fresh] = body.names[old]
+    outputs = {name: own.get(value, value) for name, value in body.outputs.items()}
+    return builder.graph(body.name, outputs, body.inputs, body.sizes)
+
+
+class _Operators:
+    """`op.Conv(x, w, strides=(1, 1))` makes a node in the current builder; inputs may be numbers or None."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        full = self._prefix + name
+
+        def make(*inputs: Operand | Array | None, outputs: int = 1, **attributes: Attribute) -> Any:
+            builder = current()
+            like = next((value.dtype for value in inputs if isinstance(value, Value)), None)
+            values = [
+                value
+                if value is None or isinstance(value, Value)
+                else builder.constant(value, None if isinstance(value, np.ndarray) else like)
+                for value in inputs
+            ]
+            node = builder.add(full, values, attributes, outputs=outputs)
+            return node.outputs[0] if len(node.outputs) == 1 else node.outputs
+
+        return make
+
+
+op = _Operators("")
+private = _Operators("dlc.")
+
+
+def ints(*values: int) -> Array:
+    """An i64 vector, as the shape and axes inputs of ONNX operators want it."""
+    return np.array(values, np.int64)
+
+
+__all__ = ["Builder", "current", "freeze", "ints", "op", "private", "rebind", "rewrite"]
