@@ -13,9 +13,8 @@ from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
-
 from dlc.compiler.graph import EMPTY, Attribute, Graph, Node, Operand, Value, topological
-from dlc.compiler.ops.registry import Call, lookup
+from dlc.compiler.registry import Call, lookup
 from dlc.compiler.types import Array, Polynomial, Type, numpy_dtype
 from dlc.dsl.ast import Span
 

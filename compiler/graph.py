@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from dlc.dsl.ast import Span
 
 if TYPE_CHECKING:
-    from dlc.compiler.types import Array, Dim, Shape, Type
+    from dlc.compiler.types import Array, Shape, Type
 
 Attribute = Any  # int | float | str | bytes | Type | a numpy array | a tuple of int, float, str or Dim
 EMPTY: Mapping[str, Attribute] = MappingProxyType({})
@@ -88,9 +88,9 @@ class Value:
         return _binary("MatMul", self, other)
 
     def __neg__(self) -> Value:
-        from dlc.compiler.build import op
+        from dlc.compiler.build import current
 
-        return op.Neg(self)
+        return current().add("Neg", (self,)).output
 
     def __lt__(self, other: Operand) -> Value:
         return _binary("Less", self, other)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dlc.compiler.ops.registry import Call, define, no_gradient
+from dlc.compiler.registry import Call, define, no_gradient
 from dlc.compiler.types import Type, dtype_of
 
 

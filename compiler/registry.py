@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from dlc.compiler.graph import Attribute, Graph, Node, Value
@@ -167,7 +167,8 @@ def cotangents(node: Node, gs: Sequence[Value | None]) -> Sequence[Value | None]
         raise LookupError(node.op)
     inputs = iter(node.inputs)
     special = {"g": gs[0], "gs": gs, "y": node.outputs[0], "ys": node.outputs, "node": node}
-    positional, named = [], {}
+    positional: list[Any] = []
+    named: dict[str, Any] = {}
     for name, kind in _parameters(rule):
         if kind is inspect.Parameter.VAR_POSITIONAL:
             positional.extend(inputs)
@@ -180,7 +181,7 @@ def cotangents(node: Node, gs: Sequence[Value | None]) -> Sequence[Value | None]
     return result if isinstance(result, tuple | list) else (result,)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _parameters(rule: Rule) -> tuple[tuple[str, Any], ...]:
     return tuple((name, parameter.kind) for name, parameter in inspect.signature(rule).parameters.items())
 
