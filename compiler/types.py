@@ -129,8 +129,12 @@ class Polynomial:
     def _text(self) -> str:
         text = ""
         for monomial, coefficient in sorted(self.terms, key=lambda term: (not term[0], _monomial_key(term[0]))):
-            factors = [_atom_text(atom) + (f"^{power}" if power > 1 else "") for atom, power in monomial]
             size = abs(coefficient)
+            alone = len(monomial) == 1 and monomial[0][1] == 1 and size == 1
+            factors = [
+                (str(atom) if alone else _atom_text(atom)) + (f"^{power}" if power > 1 else "")
+                for atom, power in monomial
+            ]
             product = "*".join(([str(size)] if size != 1 or not factors else []) + factors)
             sign = "-" if coefficient < 0 else "+"
             text += f" {sign} {product}" if text else (f"-{product}" if coefficient < 0 else product)
