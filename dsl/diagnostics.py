@@ -115,7 +115,7 @@ class SourceError(Exception):
         self.diagnostics = diagnostics
 
     def __str__(self) -> str:
-        return "\n".join(f"{each.primary.span}: {each.severity}[{each.code}]: {each.message}" for each in self.diagnostics)
+        return "\n".join(f"{it.primary.span}: {it.severity}[{it.code}]: {it.message}" for it in self.diagnostics)
 
 
 def render(diagnostic: Diagnostic, sources: Mapping[str, str], color: bool = False) -> str:
@@ -167,7 +167,7 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
     Near is: equal but for case, or at most a third of the letters wrong (inserted, left out, replaced, or two
     neighbours exchanged), and at least one letter in names of two or three.
     """
-    best: tuple[int, float, str] | None = None
+    best: tuple[int, bool, float, str] | None = None
     for candidate in candidates:
         if candidate == word or not candidate:
             continue
@@ -175,9 +175,10 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
         longest = max(len(word), len(candidate))
         if longest < 2 or distance > max(1, longest // 3) or distance >= longest:
             continue
-        rank = (distance, -difflib.SequenceMatcher(None, word, candidate).ratio(), candidate)
+        other_letters = sorted(word) != sorted(candidate)  # at the same distance, an exchange is the likeliest slip
+        rank = (distance, other_letters, -difflib.SequenceMatcher(None, word, candidate).ratio(), candidate)
         best = rank if best is None or rank < best else best
-    return best[2] if best else None
+    return best[3] if best else None
 
 
 def _distance(left: str, right: str) -> int:

@@ -1,0 +1,48 @@
+# The virtual environment is made here, so every path is relative and the checkout may lie anywhere, spaces included.
+PYTHON ?= python3
+VENV := .venv
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
+BIN := $(VENV)/bin
+endif
+STAMP := $(VENV)/.made-by-setup
+MYPY := MYPYPATH=.types $(BIN)/python -m mypy --namespace-packages --explicit-package-bases
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types bench clean
+
+help: ## show this list
+	@echo "make TARGET, with PYTHON=python3.12 or the like to choose the interpreter of the environment:"
+	@sed -n 's/^\([a-z]*\):.*## /  \1 /p' Makefile | awk '{ name = $$1; $$1 = ""; printf "  %-8s%s\n", name, $$0 }'
+
+setup: $(STAMP) ## make the virtual environment .venv with everything that dlc and its tests need
+
+$(STAMP): pyproject.toml
+	@command -v "$(PYTHON)" >/dev/null || { echo "make: $(PYTHON) not found: install Python 3.11 or later, or say make PYTHON=/path/to/python" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make: Python 3.11 or later is needed, %s is %s: say make PYTHON=python3.12 or the like" % (sys.executable, sys.version.split()[0]))'
+	"$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	mkdir -p .types/dlc
+	for package in dsl compiler runtime; do ln -sfn ../../$$package .types/dlc/$$package; done
+	touch $(STAMP)
+
+demo: setup ## train, evaluate and export a small net on real data
+	$(BIN)/python docs/demo.py
+
+test: setup ## run the tests
+	$(BIN)/python -m pytest -n 2
+
+lint: setup ## check style
+	$(BIN)/python -m ruff check .
+
+types: setup ## check types: strictly in dsl and compiler
+	$(MYPY) --strict --cache-dir .mypy_cache/strict -p dlc.dsl -p dlc.compiler
+	$(MYPY) --config-file= --check-untyped-defs --ignore-missing-imports --cache-dir .mypy_cache/plain -p dlc.runtime
+
+bench: setup ## measure against the peers (they are installed first)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[peers]'
+	$(BIN)/python -m bench
+
+clean: ## remove the environment and everything that was built
+	rm -rf $(VENV) .types build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

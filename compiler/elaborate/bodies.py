@@ -1,0 +1,295 @@
+"""Bodies: statements in their order, declared types, weights and states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dlc.compiler.elaborate import expressions
+from dlc.compiler.elaborate.context import Elaborator, Frame
+from dlc.compiler.elaborate.entities import POISON, Binding, Distribution, Instance, Template, describe
+from dlc.compiler.elaborate.names import give
+from dlc.compiler.elaborate.problems import Problem
+from dlc.compiler.graph import Value
+from dlc.compiler.types import ONNX_NUMBER, Dim, Polynomial, Type, symbol
+from dlc.dsl import ast
+from dlc.dsl.diagnostics import Label, nearest
+
+WHERE = {
+    ast.Freeze: "a `train` section",
+    ast.Load: "a `train` section",
+    ast.Section: "a `train` or `data` section",
+    ast.Yield: "a `scan`",
+    ast.Field: "a `data` section",
+}
+
+
+def run(
+    e: Elaborator, body: tuple[ast.Statement, ...], frame: Frame, inputs: Mapping[str, Any] | None, span: ast.Span
+) -> Any:
+    """Run a body's statements and give what it returns: one value, or a tuple of several.
+
+    `inputs` are the values of its `input` statements; None for a `fn`, which has none.
+    """
+    result: Any = None
+    returned = False
+    for statement in body:
+        if returned:
+            e.report.add(Problem("E0206", "a statement after `return`", "this is never reached"), statement.span)
+            break
+        try:
+            match statement:
+                case ast.Return():
+                    values = tuple(expressions.evaluate(e, value, frame) for value in statement.values)
+                    result, returned = (values[0] if len(values) == 1 else values), True
+                case ast.Input():
+                    _input(e, statement, frame, inputs)
+                case _:
+                    statement_of(e, statement, frame)
+        except Problem as problem:
+            e.report.add(problem, statement.span)
+    if not returned:
+        problem = Problem("E0206", "this body returns nothing", "`return` is missing", span=span)
+        e.report.add(problem, span)
+        return POISON
+    if isinstance(result, tuple) and any(value is POISON for value in result):
+        return POISON
+    return result
+
+
+def statement_of(e: Elaborator, statement: ast.Statement, frame: Frame) -> None:
+    """A statement that may stand in any body; raises Problem for one that may not."""
+    match statement:
+        case ast.Assign():
+            assign(e, statement, frame)
+        case ast.Param():
+            give(e, frame, statement.name, _param(e, statement, frame), made_by=statement.span)
+        case ast.State():
+            give(e, frame, statement.name, _state(e, statement, frame), made_by=statement.span)
+        case ast.Next():
+            _next(e, statement, frame)
+        case ast.Assert():
+            _assert(e, statement, frame)
+        case ast.Ragged():
+            raise Problem("E0206", "`ragged` is not there yet", "padded dimensions come with a later version of dlc")
+        case _:
+            where = WHERE.get(type(statement), "another place")
+            raise Problem("E0206", f"this statement belongs into {where}")
+
+
+def assign(e: Elaborator, statement: ast.Assign, frame: Frame) -> None:
+    """`a = e`, `a, b = e`."""
+    alone = len(statement.names) == 1
+    place = frame.owner.place.part(statement.names[0].text) if alone else None
+    value = expressions.evaluate(e, statement.value, frame, place=place)
+    if alone:
+        values = [value]
+    elif value is POISON:
+        values = [POISON] * len(statement.names)
+    elif isinstance(value, tuple | list) and len(value) == len(statement.names):
+        values = list(value)
+    else:
+        found = f"{len(value)} values" if isinstance(value, tuple | list) else describe(value)
+        problem = Problem("E0302", f"{len(statement.names)} names for {found}", span=statement.value.span)
+        e.report.add(problem, statement.span)
+        values = [POISON] * len(statement.names)
+    for name, each in zip(statement.names, values, strict=True):
+        instance = each if isinstance(each, Instance) else None
+        give(e, frame, name, each, made_by=statement.value.span, instance=instance)
+        if not frame.library:
+            e.label(each, f"{frame.owner.place}.{name.text}")
+
+
+def _input(e: Elaborator, statement: ast.Input, frame: Frame, inputs: Mapping[str, Any] | None) -> None:
+    if inputs is None:
+        raise Problem("E0206", "a `fn` has parameters, no `input`", help="write them in its parentheses")
+    for item in statement.items:
+        if item.name.text in inputs:
+            value = inputs[item.name.text]
+        elif item.default is not None:
+            value = expressions.evaluate(e, item.default, frame)
+        else:
+            raise Problem("E0205", f"the input `{item.name.text}` is missing", span=item.name.span)
+        if item.type is not None and value is not POISON:
+            unify(e, item.type, value, frame, item.name.text, item.span)
+        frame.scope.names[item.name.text] = Binding(value, item.name.span, made_by=item.span, used=True)
+
+
+def _param(e: Elaborator, statement: ast.Param, frame: Frame) -> Any:
+    role = "parameter"
+    if statement.type is None:
+        if statement.init is None:
+            raise Problem("E0205", f"`{statement.name.text}` needs a type, or a value to begin with")
+        return _carried(e, statement.name, None, statement.init, frame, role, statement.span)
+    type = resolve(e, statement.type, frame)
+    if statement.init is None:
+        raise Problem(
+            "E0205",
+            f"`{statement.name.text}` needs a value to begin with",
+            help=f"`param {statement.name.text}: {type} = glorot`, or `zeros`",
+        )
+    return _carried(e, statement.name, type, statement.init, frame, role, statement.span)
+
+
+def _state(e: Elaborator, statement: ast.State, frame: Frame) -> Any:
+    type = resolve(e, statement.type, frame) if statement.type is not None else None
+    return _carried(e, statement.name, type, statement.init, frame, "state", statement.span)
+
+
+def _carried(
+    e: Elaborator, name: ast.Name, type: Type | None, init: ast.Expr, frame: Frame, role: str, span: ast.Span
+) -> Any:
+    """A weight or state of the frame's instance. Without a declared type it has that of its first value."""
+    where = address_of(frame.owner, name.text)
+    if e.optimizer is not None:
+        role = "optimizer"
+        where = e.optimizer.address_of(frame.owner, name.text)
+    if type is None:
+        value = expressions.evaluate(e, init, frame)
+        if value is POISON:
+            return POISON
+        if isinstance(value, Distribution | str | None) or isinstance(value, Template | Instance):
+            raise Problem("E0205", f"`{name.text}` needs a type", f"it begins as {describe(value)}")
+        type = value.type if isinstance(value, Value) else Type(e.mode.working, ())
+    frame.owner.parameters[name.text] = where
+    return e.parameter(where, type, role, lambda: expressions.evaluate(e, init, frame), span)
+
+
+def address_of(owner: Instance, name: str) -> str:
+    """A parameter's address. A part that owns one parameter of its own name adds no level."""
+    if owner.place.path and owner.place.path[-1] == name and len(owner.place.path) > 1:
+        return str(owner.place)
+    return str(owner.place.part(name))
+
+
+def _next(e: Elaborator, statement: ast.Next, frame: Frame) -> None:
+    if not e.mode.training or e.mode.initial:
+        return
+    for bind in statement.binds:
+        address = frame.owner.parameters.get(bind.name.text)
+        if address is None:
+            guess = nearest(bind.name.text, frame.owner.parameters)
+            raise Problem(
+                "E0201",
+                f"no state here is called `{bind.name.text}`",
+                f"did you mean `{guess}`?" if guess else "",
+                span=bind.name.span,
+            )
+        value = expressions.evaluate(e, bind.value, frame)
+        if value is POISON:
+            continue
+        kind = e.parameters[address].type
+        if not isinstance(value, Value):
+            value = e.builder.constant(value, kind.dtype)
+        if value.type != kind:
+            raise Problem("E0301", f"`{bind.name.text}` is {kind}, and would become {value.type}", span=bind.value.span)
+        e.moved[address] = value
+
+
+def _assert(e: Elaborator, statement: ast.Assert, frame: Frame) -> None:
+    holds = expressions.evaluate(e, statement.condition, frame)
+    if holds is POISON or holds is True:
+        return
+    if holds is False:
+        raise Problem("E0311", statement.message or "an assertion does not hold", "this is false")
+    raise Problem("E0306", "an assertion is about what is known while compiling", f"this is {describe(holds)}")
+
+
+# ------------------------------------------------------------------------------------------------- types
+
+
+def resolve(e: Elaborator, declared: ast.TypeExpr, frame: Frame) -> Type:
+    """A declared type whose every dimension is known; raises Problem."""
+    if declared.name is None or declared.dims is None:
+        raise Problem("E0302", "a full type is wanted: `f32[3, 4]`", span=declared.span)
+    dims: list[Dim] = []
+    for each in declared.dims:
+        if isinstance(each, ast.Dots):
+            raise Problem("E0305", "`...` stands for dimensions that are given, and nothing gives them", span=each.span)
+        dims.append(dimension(e, each, frame))
+    return Type(element(e, declared.name), tuple(dims))
+
+
+def element(e: Elaborator, name: ast.Name) -> str:
+    """An element type's name; `f32` is the working float. Raises Problem."""
+    if name.text not in ONNX_NUMBER:
+        guess = nearest(name.text, ONNX_NUMBER)
+        label = f"did you mean `{guess}`?" if guess else ""
+        raise Problem("E0302", f"there is no element type `{name.text}`", label, span=name.span)
+    return e.mode.working if name.text == "f32" else name.text
+
+
+def dimension(e: Elaborator, expr: ast.Expr, frame: Frame) -> Dim:
+    """A dimension in a type: an expression of known dimensions and compile-time integers; raises Problem."""
+    value = expressions.evaluate(e, expr, frame)
+    if value is POISON:
+        raise Problem("E0305", "a dimension that is not known", span=expr.span)
+    if isinstance(value, bool) or not isinstance(value, int | Polynomial):
+        raise Problem("E0302", "a dimension is an integer", f"this is {describe(value)}", span=expr.span)
+    if isinstance(value, int) and not 0 <= value < 2**48:
+        raise Problem("E0310", f"a dimension of {value}", span=expr.span)
+    return value
+
+
+def unify(e: Elaborator, declared: ast.TypeExpr, value: Any, frame: Frame, what: str, span: ast.Span) -> None:
+    """Match a value's type with a declared one: a bare capital name binds, anything else checks; raises Problem."""
+    if declared.dims is None:
+        return
+    if not isinstance(value, Value):
+        if isinstance(value, int | float | Polynomial) and not declared.dims:
+            return
+        raise Problem("E0302", f"`{what}` wants a tensor", f"this is {describe(value)}", span=span)
+    if declared.name is not None and value.dtype != element(e, declared.name):
+        raise _misfit(declared, value, what, span, f"elements are {value.dtype}, and {declared.name.text} is wanted")
+    dims = list(declared.dims)
+    dots = next((i for i, each in enumerate(dims) if isinstance(each, ast.Dots)), None)
+    least = len(dims) - (dots is not None)
+    if value.type.rank < least or (dots is None and value.type.rank != least):
+        raise _misfit(declared, value, what, span, f"the rank is {value.type.rank}, and {least} is wanted")
+    axes = list(range(value.type.rank))
+    if dots is not None:
+        axes = axes[:dots] + axes[value.type.rank - (least - dots) :]
+        del dims[dots]
+    for axis, each in zip(axes, dims, strict=True):
+        assert not isinstance(each, ast.Dots)
+        actual = value.shape[axis]
+        if isinstance(each, ast.Ref) and each.name[0].isupper() and frame.scope.find(each.name) is None:
+            bound = frame.dims.get(each.name)
+            if bound is None:
+                frame.dims[each.name] = (actual, each.span)
+                continue
+            wanted, where = bound
+        else:
+            wanted, where = dimension(e, each, frame), None
+        if wanted != actual:
+            problem = _misfit(declared, value, what, span, f"axis {axis} is {actual}, and {wanted} is wanted")
+            if where is not None and isinstance(each, ast.Ref):
+                problem.secondary = (*problem.secondary, Label(where, f"{each.name} is {wanted} since here"))
+            raise problem
+
+
+def _misfit(declared: ast.TypeExpr, value: Value, what: str, span: ast.Span, why: str) -> Problem:
+    from dlc.dsl.printer import source as type_text
+
+    secondary = (Label(declared.span, "wanted here"),) if declared.span != span else ()
+    return Problem(
+        "E0301",
+        f"`{what}` is {type_text(declared)}, and this is {value.type}",
+        why,
+        span=span,
+        secondary=secondary,
+    )
+
+
+def declared_type(e: Elaborator, declared: ast.TypeExpr, frame: Frame) -> Type:
+    """The type of a net's own input: each new capital name is a symbolic dimension; raises Problem."""
+    if declared.name is None or declared.dims is None:
+        raise Problem("E0302", "an input of a net has a full type: `f32[B, 3]`", span=declared.span)
+    dims: list[Dim] = []
+    for each in declared.dims:
+        if isinstance(each, ast.Dots):
+            raise Problem("E0305", "an input of a net says every dimension", span=each.span)
+        if isinstance(each, ast.Ref) and each.name[0].isupper() and each.name not in frame.dims:
+            frame.dims[each.name] = (symbol(each.name), each.span)
+        dims.append(dimension(e, each, frame))
+    return Type(element(e, declared.name), tuple(dims))

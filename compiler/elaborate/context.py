@@ -1,0 +1,205 @@
+"""The state of one elaboration: the graph being built, the weights met so far, the mistakes found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dlc.compiler.build import Builder, op
+from dlc.compiler.elaborate.entities import POISON, Distribution, Instance, Place, Scope
+from dlc.compiler.elaborate.problems import Problem, Report
+from dlc.compiler.graph import Value
+from dlc.compiler.types import Dim, Type
+from dlc.dsl import ast
+from dlc.dsl.modules import Module, Program
+
+EXPANSION_LIMIT = 200_000
+"""How many turns of `repeat` and `for` one elaboration may take, and how long a list may grow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """What is being built.
+
+    `training`: dropout drops and states move on. `initial`: a parameter is its initial value and not an input, which
+    gives the graph that makes the weights. `working` is the element type that `f32` stands for.
+    """
+
+    training: bool = False
+    initial: bool = False
+    working: str = "f32"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A weight or state: a carried value of the run, by its address."""
+
+    address: str
+    role: str  # parameter | state | optimizer
+    value: Value
+    span: ast.Span
+
+    @property
+    def type(self) -> Type:
+        return self.value.type
+
+
+@dataclass(slots=True)
+class Frame:
+    """Where a piece of text is being read: its names, its dimensions, and the instance that owns what it makes."""
+
+    module: Module
+    scope: Scope
+    owner: Instance
+    place: Place
+    turns: tuple[Any, ...] = ()
+    dims: dict[str, tuple[Dim, ast.Span | None]] = field(default_factory=dict)
+
+    @property
+    def library(self) -> bool:
+        return self.module.file.startswith("<")
+
+    def inner(self, kind: str = "inner") -> Frame:
+        """The same place in the text's nesting, with a scope of its own."""
+        return Frame(self.module, Scope(self.scope, kind), self.owner, self.place, self.turns, self.dims)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A line for `dlc show`: a stage that was applied, how deep it lies, what came out and which weights it owns."""
+
+    depth: int
+    label: str
+    type: Type | None
+    owned: tuple[str, ...]
+    nodes: tuple[int, int]
+    span: ast.Span
+
+
+class Elaborator:
+    """One graph in the making. Use as a context manager, so that its builder is the current one."""
+
+    def __init__(
+        self, program: Program, library: Module, mode: Mode, lets: Mapping[str, Any], report: Report | None = None
+    ) -> None:
+        self.program = program
+        self.library = library
+        self.mode = mode
+        self.lets = lets
+        self.report = report or Report()
+        self.builder = Builder()
+        self.parameters: dict[str, Parameter] = {}
+        self.moved: dict[str, Value] = {}
+        self.frozen: set[str] = set()
+        self.nets: dict[tuple[str, str], Instance] = {}
+        self.entities: dict[tuple[str, str], Any] = {}
+        self.scalars: dict[str, Value] = {}
+        self.sites = 0
+        self.expansions = 0
+        self.stages: list[Stage] = []
+        self.records: Any = None  # in a data section: what `raw` is
+        self.optimizer: Any = None  # while an optimizer's block is applied: where its states belong
+        self.metric_names: tuple[str, ...] = ()
+        self._taken: set[str] = set()
+
+    def __enter__(self) -> Elaborator:
+        self.builder.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.builder.__exit__(*error)
+
+    def expand(self, count: int, span: ast.Span) -> None:
+        """Count turns before they are taken; raises Problem where there would be too many."""
+        self.expansions += max(count, 0)
+        if self.expansions > EXPANSION_LIMIT:
+            raise Problem("E0310", f"more than {EXPANSION_LIMIT:,} turns of loops", f"{count:,} more here", span=span)
+
+    def site(self) -> str:
+        """The site of one application that draws random numbers."""
+        self.sites += 1
+        return str(self.sites)
+
+    def scalar(self, name: str) -> Value:
+        """A scalar that the training loop feeds (`step`, `seed`, `epoch`, `steps`, `steps_per_epoch`), as i64[]."""
+        if name not in self.scalars:
+            self.scalars[name] = self.builder.input(name, Type("i64", ()))
+            self._taken.add(name)
+        return self.scalars[name]
+
+    def number(self, name: str) -> Value:
+        """The same as a number of the working type, for expressions."""
+        value: Value = op.Cast(self.scalar(name), to=self.mode.working)
+        return value
+
+    def label(self, value: Any, name: str) -> None:
+        """Call a value by its address, if it has no name and the name is free."""
+        if isinstance(value, Value) and value not in self.builder.names and name not in self._taken:
+            self.builder.names[value] = name
+            self._taken.add(name)
+
+    def parameter(self, address: str, type: Type, role: str, init: Any, span: ast.Span) -> Value:
+        """The value of a weight or state: an input, or in initial mode what `init` makes.
+
+        `init` is called without arguments and gives a distribution, a number or a tensor.
+        """
+        found = self.parameters.get(address)
+        if found is not None:
+            if found.type != type:
+                raise Problem(
+                    "E0301",
+                    f"`{address}` is {found.type}, and would have to be {type} here",
+                    "one set of weights, applied to inputs of another shape",
+                    span=span,
+                )
+            return found.value if role == "optimizer" else self.moved.get(address, found.value)
+        if self.mode.initial:
+            value = self._initial(address, type, init(), span)
+        else:
+            value = self.builder.input(address, type)
+        self._taken.add(address)
+        self.parameters[address] = Parameter(address, role, value, span)
+        return value
+
+    def _initial(self, address: str, type: Type, init: Any, span: ast.Span) -> Value:
+        if isinstance(init, Distribution):
+            made = init.make(type, address)
+        elif isinstance(init, Value):
+            made = init
+        elif isinstance(init, int | float) and not isinstance(init, bool):
+            made = op.ConstantOfShape(self.shape_of(type), value=_one(init, type)) if type.shape else _scalar(init, type)
+        else:
+            raise Problem("E0303", f"`{address}` cannot begin as that", "an initializer, a number or a tensor", span=span)
+        if made.type != type:
+            raise Problem("E0301", f"`{address}` is {type}, and would begin as {made.type}", span=span)
+        return made
+
+    def shape_of(self, type: Type) -> Value:
+        """A static shape as the i64 vector that operators want; raises Problem for a symbolic one."""
+        if not type.is_static:
+            raise Problem("E0305", f"{type} has a size that is known only at run time", "a weight's shape is fixed")
+        return self.builder.constant(list(type.static_shape()), "i64")
+
+    def instance_of_net(self, net: ast.Net, module: Module) -> Instance:
+        """The one instance of a net."""
+        key = (module.file, net.name.text)
+        if key not in self.nets:
+            self.nets[key] = Instance(None, Place((net.name.text,)), net.span, net=net, text=net.name.text)
+            self.nets[key].settings = Scope()
+        return self.nets[key]
+
+
+def _one(number: float, type: Type) -> Any:
+    import numpy as np
+
+    return np.array([number], type.numpy)
+
+
+def _scalar(number: float, type: Type) -> Value:
+    from dlc.compiler.build import current
+
+    return current().constant(number, type.dtype)
+
+
+__all__ = ["EXPANSION_LIMIT", "POISON", "Elaborator", "Frame", "Mode", "Parameter", "Stage"]

@@ -1,0 +1,364 @@
+"""The `data` section: splits that the host reads, and the fields of one example as a graph over a decoded record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from dlc.compiler.build import op, private
+from dlc.compiler.elaborate import bodies, calls, expressions
+from dlc.compiler.elaborate.context import Elaborator, Frame
+from dlc.compiler.elaborate.entities import (
+    POISON,
+    Binding,
+    Instance,
+    Place,
+    Reader,
+    Scope,
+    describe,
+)
+from dlc.compiler.elaborate.library import floating, function, tensor_of
+from dlc.compiler.elaborate.names import look, unknown
+from dlc.compiler.elaborate.problems import Problem
+from dlc.compiler.graph import Value
+from dlc.compiler.types import FLOATS, INTEGERS, Type, symbol
+from dlc.dsl import ast
+from dlc.dsl.diagnostics import Label, nearest
+from dlc.dsl.modules import Module
+
+SPLITTERS = ("holdout", "fold")
+"""What makes a split of an earlier one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of one example, as declared."""
+
+    name: str
+    type: Type
+    span: ast.Span
+
+
+@dataclass
+class Plan:
+    """What the host has to do for a data section; see `dlc.runtime.data`."""
+
+    splits: list[dict[str, Any]] = field(default_factory=list)
+    records: dict[str, Type | None] = field(default_factory=dict)
+    columns: dict[str, list[str]] = field(default_factory=dict)
+    fields: dict[str, Type] = field(default_factory=dict)
+    fitted: dict[str, dict[str, Any]] = field(default_factory=dict)
+    whole: set[str] = field(default_factory=set)
+
+    def json(self) -> dict[str, Any]:
+        """As it stands in the manifest of `prepare`."""
+
+        def typed(type: Type) -> dict[str, Any]:
+            return {"dtype": type.dtype, "shape": [dim if isinstance(dim, int) else str(dim) for dim in type.shape]}
+
+        return {
+            "splits": self.splits,
+            "records": {
+                name: {**typed(type), **({"shape": None} if name in self.whole else {})}
+                for name, type in self.records.items()
+                if type is not None
+            },
+            "columns": self.columns,
+            "fields": {name: typed(type) for name, type in self.fields.items()},
+            "fitted": self.fitted,
+        }
+
+
+def frame_of(data: ast.Data, module: Module) -> Frame:
+    owner = Instance(None, Place((data.name.text,)), data.span, text=data.name.text)
+    return Frame(module, Scope(), owner, owner.place)
+
+
+def fields(e: Elaborator, data: ast.Data, module: Module) -> dict[str, Field]:
+    """The declared fields of one example, without evaluating how they are made; problems are reported."""
+    frame = frame_of(data, module)
+    found: dict[str, Field] = {}
+    for statement in data.body:
+        if not isinstance(statement, ast.Field):
+            continue
+        name = statement.name.text
+        try:
+            if name in RESERVED:
+                problem = Problem("E0602", f"a field cannot be called `{name}`", "the training step has that itself")
+                e.report.add(problem, statement.name.span)
+            elif name in found:
+                first = (Label(found[name].span, "first given here"),)
+                raise Problem("E0202", f"`{name}` is given twice", span=statement.name.span, secondary=first)
+            found[name] = Field(name, _declared(e, statement.type, frame), statement.type.span)
+        except Problem as problem:
+            e.report.add(problem, statement.span)
+    return found
+
+
+RESERVED = ("step", "seed", "epoch", "steps", "steps_per_epoch", "loss", "finite")
+
+
+def _declared(e: Elaborator, declared: ast.TypeExpr, frame: Frame) -> Type:
+    """A field's type; a capital name is a dimension that differs from example to example, padded by the loader."""
+    for dim in declared.dims or ():
+        if isinstance(dim, ast.Ref) and dim.name[0].isupper() and dim.name not in frame.dims:
+            frame.dims[dim.name] = (symbol(dim.name), dim.span)
+    return bodies.resolve(e, declared, frame)
+
+
+class Records:
+    """What `raw` is: the decoded record, each part an input of the graph where it is first read."""
+
+    def __init__(self, plan: Plan, reader: Reader | None) -> None:
+        self.plan = plan
+        self.reader = reader
+        self.feeds: Field | None = None
+        self.feeds_address = ""
+        self.inputs: dict[str, Value] = {}
+        self.fitting: dict[str, Value] = {}
+
+    def read(self, e: Elaborator, name: ast.Name) -> Value:
+        """`raw.name`. An integer that feeds a float field is cast; raises Problem for what the reader does not give."""
+        assert self.feeds is not None
+        if self.reader is not None and not self.reader.open and name.text not in self.reader.fields:
+            what = f"a record of `{self.reader.fn.name.text}`"
+            raise unknown(name.text, self.reader.fields, name.span, what)
+        if name.text not in self.inputs:
+            self.inputs[name.text] = self._input(e, name.text, self._type(e, name.text))
+        value = self.inputs[name.text]
+        if value.dtype in INTEGERS and self.feeds.type.dtype in FLOATS:
+            value = op.Cast(value, to=self.feeds.type.dtype)
+        return value
+
+    def _type(self, e: Elaborator, name: str) -> Type:
+        assert self.feeds is not None
+        if self.reader is None or self.reader.open:
+            if self.feeds.type.rank == 0:
+                return self.feeds.type
+            self.plan.whole.add(name)
+            return self.feeds.type
+        declared = self.reader.fields[name]
+        assert declared.name is not None and declared.dims is not None
+        if any(isinstance(dim, ast.Dots) for dim in declared.dims):
+            self.plan.whole.add(name)
+            return self.feeds.type.with_dtype(declared.name.text)
+        frame = Frame(e.library, Scope(), Instance(None, Place(("raw",)), declared.span), Place(("raw",)))
+        return bodies.resolve(e, declared, frame)
+
+    def _input(self, e: Elaborator, name: str, type: Type) -> Value:
+        self.plan.records[name] = type
+        return e.builder.input(f"raw.{name}", type)
+
+    def columns(self, e: Elaborator, names: tuple[Any, ...]) -> Value:
+        """`columns("a", "b")`: columns of a table as one vector of the field's element type."""
+        assert self.feeds is not None
+        if not names or not all(isinstance(name, str) for name in names):
+            raise Problem("E0302", '`columns` wants the names of columns: `columns("age", "fare")`')
+        self.plan.columns[self.feeds.name] = list(names)
+        return self._input(e, self.feeds.name, Type(self.feeds.type.dtype, (len(names),)))
+
+
+@function("columns")
+def columns(e: Elaborator, *names: Any) -> Value:
+    if not isinstance(e.records, Records):
+        raise Problem("E0206", "`columns` reads a table in a `data` section")
+    return e.records.columns(e, names)
+
+
+@function("standardize")
+def standardize(e: Elaborator, x: Any) -> Value:
+    """(x - mean) / deviation, each of its own over the training split; the constants are fitted when data is prepared."""
+    if not isinstance(e.records, Records) or e.records.feeds is None:
+        raise Problem("E0206", "`standardize` belongs into a `data` section, where the training split is known")
+    value = floating(x, "standardize")
+    if value.type.rank > 1:
+        raise Problem(
+            "E0303", "`standardize` is for a number or a vector of them", f"this is {value.type}", help="use `normalize`"
+        )
+    plan, base = e.records.plan, e.records.feeds_address
+    number = sum(name.startswith(f"{base}.mean") for name in plan.fitted) + 1
+    suffix = "" if number == 1 else str(number)
+    inputs = []
+    for statistic in ("mean", "std"):
+        address = f"{base}.{statistic}{suffix}"
+        plan.fitted[address] = {
+            "dtype": value.dtype,
+            "shape": list(value.type.static_shape()),
+            "statistic": statistic,
+            "of": f"{base}:fit{suffix}",
+        }
+        inputs.append(e.builder.input(address, value.type))
+    e.records.fitting[f"{base}:fit{suffix}"] = value
+    return (value - inputs[0]) / inputs[1]
+
+
+@function("normalize")
+def normalize(e: Elaborator, x: Any, mean: Any, std: Any) -> Value:
+    """(x - mean) / std with given constants, one a channel: the channels are the first axis of `[C, H, W]`."""
+    value = floating(x, "normalize")
+    sides = []
+    for numbers in (mean, std):
+        each = numbers if isinstance(numbers, list | tuple) else [numbers]
+        if value.type.rank and len(each) not in (1, value.shape[0]):
+            raise Problem("E0301", f"{len(each)} numbers for the channels of {value.type}")
+        constant = e.builder.constant([float(number) for number in each], value.dtype)
+        behind = max(value.type.rank - 1, 0)
+        sides.append(private.ReshapeTo(constant, shape=(len(each), *[1] * behind)) if behind else constant)
+    return (value - sides[0]) / sides[1]
+
+
+def prepare(e: Elaborator, data: ast.Data, module: Module) -> tuple[dict[str, Value], Plan]:
+    """The fields as values over the record's inputs, and the plan for the host; problems are reported."""
+    plan = Plan()
+    declared = fields(e, data, module)
+    plan.fields = {name: each.type for name, each in declared.items()}
+    frame = frame_of(data, module)
+    reader = _splits(e, data, frame, plan)
+    e.records = Records(plan, reader)
+    frame.scope.names["raw"] = Binding(e.records, data.span, used=True)
+    outputs: dict[str, Value] = {}
+    for statement in data.body:
+        if not isinstance(statement, ast.Field) or statement.name.text not in declared:
+            continue
+        e.records.feeds = wanted = declared[statement.name.text]
+        e.records.feeds_address = f"{data.name.text}.{wanted.name}"
+        try:
+            with e.builder.at(statement.span):
+                if statement.value is None:
+                    value: Any = e.records.read(e, statement.name)
+                else:
+                    value = expressions.evaluate(e, statement.value, frame)
+                if value is not POISON:
+                    outputs[wanted.name] = _fitted_to(value, wanted, statement)
+        except Problem as problem:
+            e.report.add(problem, statement.span)
+    return outputs, plan
+
+
+def _fitted_to(value: Any, wanted: Field, statement: ast.Field) -> Value:
+    """A field's value in its declared type: cast where nothing is lost, leading 1s added; raises Problem."""
+    span = statement.value.span if statement.value is not None else statement.span
+    found = tensor_of(value, wanted.name)
+    if found.dtype != wanted.type.dtype:
+        if found.dtype in FLOATS and wanted.type.dtype in INTEGERS:
+            label = f"this is {found.type}"
+            raise Problem("E0602", f"`{wanted.name}` is {wanted.type}, and would be cut to integers", label, span=span)
+        found = op.Cast(found, to=wanted.type.dtype)
+    missing = wanted.type.rank - found.type.rank
+    if missing >= 0 and (1,) * missing + found.shape == wanted.type.shape:
+        return private.ReshapeTo(found, shape=wanted.type.shape) if missing else found
+    raise Problem(
+        "E0602",
+        f"`{wanted.name}` is declared {wanted.type}, and made as {found.type}",
+        f"this is {found.type}",
+        span=span,
+        secondary=(Label(wanted.span, "declared here"),),
+    )
+
+
+def _splits(e: Elaborator, data: ast.Data, frame: Frame, plan: Plan) -> Reader | None:
+    """Read the assignments: each is a split, made by a reader or taken from an earlier split."""
+    reader: Reader | None = None
+    names: dict[str, ast.Span] = {}
+    for statement in data.body:
+        try:
+            match statement:
+                case ast.Field():
+                    continue
+                case ast.Assign(names=(name,), value=ast.Call(target=ast.Ref()) as call):
+                    if name.text in names:
+                        first = (Label(names[name.text], "first given here"),)
+                        raise Problem("E0202", f"`{name.text}` is given twice", span=name.span, secondary=first)
+                    names[name.text] = name.span
+                    target = call.target
+                    assert isinstance(target, ast.Ref)
+                    if target.name in SPLITTERS:
+                        plan.splits.append(_split(e, name.text, target.name, call, frame, names))
+                        continue
+                    found = look(e, frame, target.name, target.span)
+                    if found is None or not isinstance(found.value, Reader):
+                        raise _no_reader(e, target)
+                    home = Frame(e.library, Scope(), frame.owner, frame.place)
+                    bound = calls.bind(e, target.name, found.value.fn.params, call.args, (), frame, home)
+                    arguments = {key: binding.value for key, binding in bound.names.items()}
+                    plan.splits.append({"name": name.text, "reader": target.name, "args": [], "named": arguments})
+                    reader = reader or found.value
+                case ast.Section(name=ast.Name(text="augment")):
+                    raise Problem("E0206", "`augment` is not there yet", "it comes with a later version of dlc")
+                case _:
+                    raise Problem(
+                        "E0206",
+                        "a `data` section has splits and fields",
+                        help='a split is `train = csv("train.csv")`, a field `image: f32[1, 28, 28] = raw.image / 255`',
+                    )
+        except Problem as problem:
+            e.report.add(problem, statement.span)
+    if "train" not in names:
+        e.report.add(Problem("E0602", f"`{data.name.text}` has no split called `train`"), data.name.span)
+    return reader
+
+
+def _no_reader(e: Elaborator, target: ast.Ref) -> Problem:
+    readers = [
+        name
+        for name, each in e.library.scope.items()
+        if isinstance(each, ast.Fn)
+        and isinstance(each.body, tuple)
+        and all(isinstance(part, ast.Field) for part in each.body)
+    ]
+    guess = nearest(target.name, [*readers, *SPLITTERS])
+    return Problem(
+        "E0602",
+        f"nothing reads data by the name `{target.name}`",
+        f"did you mean `{guess}`?" if guess else "",
+        span=target.span,
+        notes=(f"there are {', '.join(f'`{name}`' for name in (*readers, *SPLITTERS))}",),
+    )
+
+
+def _split(
+    e: Elaborator, name: str, kind: str, call: ast.Call, frame: Frame, earlier: dict[str, ast.Span]
+) -> dict[str, Any]:
+    """`holdout(train, 0.1, by="label", seed=0)` or `fold(train, 0, of=5, by="label", seed=0)`; raises Problem."""
+    order = ["size"] if kind == "holdout" else ["fold"]
+    renamed = {"of": "folds"} if kind == "fold" else {}
+    result: dict[str, Any] = {"name": name, "reader": kind, "by": None, "seed": 0}
+    args = list(call.args)
+    if not args or args[0].name is not None or not isinstance(args[0].value, ast.Ref):
+        raise Problem("E0205", f"`{kind}` takes examples away from an earlier split: `{kind}(train, ...)`")
+    source = args.pop(0).value
+    assert isinstance(source, ast.Ref)
+    if source.name not in earlier or source.name == name:
+        raise unknown(source.name, [each for each in earlier if each != name], source.span, "this data section")
+    result["of"] = source.name
+    known = [*order, *(["of"] if kind == "fold" else []), "by", "seed"]
+    for arg in args:
+        key = arg.name.text if arg.name is not None else (order.pop(0) if order else "")
+        if key not in known:
+            raise calls.no_setting(kind, key or "?", known, arg.span)
+        value = arg.value.name if key == "by" and isinstance(arg.value, ast.Ref) else None
+        value = expressions.evaluate(e, arg.value, frame) if value is None else value
+        if value is POISON:
+            raise Problem("E0602", f"`{key}` is not known", span=arg.span)
+        wrong = (
+            not (isinstance(value, int | float) and not isinstance(value, bool) and value > 0)
+            if key == "size"
+            else not (value is None or isinstance(value, str))
+            if key == "by"
+            else isinstance(value, bool) or not isinstance(value, int) or value < 0
+        )
+        if wrong:
+            wants = {"size": "a share or a count of examples", "by": "the name of a record"}.get(key, "an integer")
+            raise Problem("E0302", f"`{key}` of `{kind}` wants {wants}", f"this is {describe(value)}", span=arg.span)
+        result[renamed.get(key, key)] = value
+    missing = "size" if kind == "holdout" and "size" not in result else None
+    missing = "folds" if kind == "fold" and "folds" not in result else missing
+    missing = "fold" if kind == "fold" and "fold" not in result else missing
+    if missing is not None:
+        raise Problem("E0205", f"`{kind}` needs `{'of' if missing == 'folds' else missing}`")
+    if kind == "fold" and not result["fold"] < result["folds"]:
+        raise Problem("E0303", f"there is no fold {result['fold']} of {result['folds']}", "the first fold is 0")
+    return result
+
+
+__all__ = ["Field", "Plan", "Records", "fields", "prepare"]

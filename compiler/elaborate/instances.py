@@ -1,0 +1,150 @@
+"""Instances: made once by each textual occurrence, applied any number of times with the same weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from dlc.compiler.elaborate import bodies, calls, stages
+from dlc.compiler.elaborate.context import Elaborator, Frame
+from dlc.compiler.elaborate.entities import (
+    Binding,
+    Instance,
+    Place,
+    Scope,
+    Template,
+    snake,
+)
+from dlc.compiler.elaborate.problems import Application, Problem
+from dlc.compiler.graph import Value
+from dlc.dsl import ast
+
+PASSAGE_LIMIT = 60
+"""How deep blocks may lie in one another. The language has no recursion, so only a mistake gets there."""
+
+
+def make(e: Elaborator, template: Template, expr: ast.Expr, frame: Frame, place: Place | None = None) -> Instance:
+    """The instance that this occurrence of a block makes in the instance around it."""
+    key = (id(expr), frame.turns)
+    args = expr.args if isinstance(expr, ast.Call) else ()
+    found = frame.owner.children.get(key)
+    if found is None:
+        here = place or frame.place.ordinal(snake(template.name))
+        found = Instance(template, here, expr.span, text=_text(template, args))
+        frame.owner.children[key] = found
+    home = Frame(template.module, Scope(kind="settings"), found, found.place)
+    e.report.applications.append(Application(found.text, expr.span, frame.library))
+    try:
+        calls.bind(e, template.name, template.block.params, args, (), frame, home, found.place)
+    finally:
+        e.report.applications.pop()
+    found.settings = home.scope
+    return found
+
+
+def _text(template: Template, args: tuple[ast.Arg, ...]) -> str:
+    from dlc.dsl.printer import source as expression
+
+    if not args:
+        return template.name
+    written = ", ".join(f"{a.name.text}={expression(a.value)}" if a.name else expression(a.value) for a in args)
+    return f"{template.name}({written if len(written) < 60 else '...'})"
+
+
+def apply(
+    e: Elaborator, instance: Instance, values: list[Any], named: dict[str, Any], span: ast.Span, frame: Frame
+) -> Any:
+    """Apply an instance to input values."""
+    if len(e.report.applications) > PASSAGE_LIMIT:
+        raise Problem("E0209", "blocks that contain each other in a circle", f"`{instance.text}` again", span=span)
+    if instance.chain is not None:
+        return stages.run_loop(e, instance, _one(values, span))
+    e.report.applications.append(Application(instance.text if instance.net is None else "", span, frame.library))
+    try:
+        with e.builder.at(None if frame.library else span):
+            result = _body(e, instance, values, named, span)
+    finally:
+        e.report.applications.pop()
+    if not frame.library:
+        for index, each in enumerate(result if isinstance(result, tuple) else (result,)):
+            e.label(each, instance.address + (f":{index}" if index else ""))
+    return result
+
+
+def _body(e: Elaborator, instance: Instance, values: list[Any], named: dict[str, Any], span: ast.Span) -> Any:
+    if instance.template is not None:
+        block, module = instance.template.block, instance.template.module
+        body: Any = block.body
+        returns = block.returns
+    else:
+        assert instance.net is not None
+        module = next(m for m in (e.program.main, *e.program.modules.values()) if instance.net in m.source.declarations)
+        body, returns = instance.net.body, ()
+    scope = Scope(instance.settings)
+    frame = Frame(module, scope, instance, instance.place)
+    instance.inside = scope
+    if isinstance(body, ast.Chain):
+        if named:
+            raise calls.no_setting(instance.text, next(iter(named)), [], span)
+        value = values[0] if len(values) == 1 else tuple(values)
+        result = stages.chain(e, body, value, frame, whole_of=instance)
+    else:
+        inputs = _inputs(body, values, named, instance, span)
+        result = bodies.run(e, body, frame, inputs, span)
+    for declared, each in zip(returns, result if isinstance(result, tuple) else (result,), strict=False):
+        if isinstance(each, Value):
+            bodies.unify(e, declared, each, Frame(module, scope, instance, instance.place), "the result", span)
+    return result
+
+
+def _inputs(
+    body: Iterable[ast.Statement], values: list[Any], named: dict[str, Any], instance: Instance, span: ast.Span
+) -> dict[str, Any]:
+    """Which value feeds which `input`; raises Problem."""
+    declared = [item for each in body if isinstance(each, ast.Input) for item in each.items]
+    names = [item.name.text for item in declared]
+    what = instance.text or instance.address
+    if len(values) > len(names):
+        notes = (f"its inputs are {', '.join(f'`{name}`' for name in names)}",) if names else ()
+        raise Problem("E0205", f"`{what}` has {len(names)} inputs and is given {len(values)}", span=span, notes=notes)
+    given = dict(zip(names, values, strict=False))
+    for name, value in named.items():
+        if name not in names:
+            raise calls.no_setting(what, name, names, span)
+        given[name] = value
+    missing = [item.name.text for item in declared if item.name.text not in given and item.default is None]
+    if missing:
+        raise Problem("E0205", f"`{what}` needs its input `{missing[0]}`", span=span)
+    return given
+
+
+def _one(values: list[Any], span: ast.Span) -> Any:
+    if not values:
+        raise Problem("E0205", "a chain needs a value to be applied to", span=span)
+    return values[0] if len(values) == 1 else tuple(values)
+
+
+def inner(e: Elaborator, instance: Instance, name: str) -> Binding | None:
+    """What `instance.name` is: a name of its body, a parameter, or an unnamed part by its ordinal."""
+    if instance.inside is not None and name in instance.inside.names:
+        return instance.inside.names[name]
+    address = instance.parameters.get(name)
+    if address is not None:
+        return Binding(e.moved.get(address, e.parameters[address].value), e.parameters[address].span)
+    for child in _descendants(instance):
+        if child.place.path[len(instance.place.path) :] == (name,):
+            return Binding(child, child.span, child)
+    return None
+
+
+def inner_names(e: Elaborator, instance: Instance) -> list[str]:
+    """Every name that `inner` knows."""
+    names = list(instance.inside.names) if instance.inside is not None else []
+    names += instance.parameters
+    depth = len(instance.place.path)
+    names += [str(c.place.path[depth]) for c in _descendants(instance) if len(c.place.path) > depth]
+    return list(dict.fromkeys(names))
+
+
+def _descendants(instance: Instance) -> Iterable[Instance]:
+    return (child for child in instance.children.values() if isinstance(child, Instance))

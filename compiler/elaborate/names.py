@@ -1,0 +1,122 @@
+"""What a name means: the body's own, then dimensions, then the file's declarations, then the library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from dlc.compiler.elaborate import expressions, library
+from dlc.compiler.elaborate.context import Elaborator, Frame
+from dlc.compiler.elaborate.entities import (
+    POISON,
+    Binding,
+    Function,
+    Instance,
+    Place,
+    Reader,
+    Scope,
+    Template,
+)
+from dlc.compiler.elaborate.problems import Problem
+from dlc.dsl import ast
+from dlc.dsl.diagnostics import Label, nearest
+from dlc.dsl.modules import Module
+
+SCALARS = ("step", "seed", "epoch", "steps", "steps_per_epoch")
+_PENDING = object()
+
+
+def find(e: Elaborator, frame: Frame, name: str, span: ast.Span) -> Binding:
+    """The binding of a name; raises Problem with a likely spelling if there is none."""
+    found = look(e, frame, name, span)
+    if found is None:
+        raise unknown(name, candidates(e, frame), span)
+    return found
+
+
+def look(e: Elaborator, frame: Frame, name: str, span: ast.Span) -> Binding | None:
+    """The binding of a name, or None."""
+    local = frame.scope.find(name)
+    if local is not None:
+        return local
+    if name in frame.dims:
+        dim, where = frame.dims[name]
+        return Binding(dim, where)
+    declaration = frame.module.scope.get(name)
+    if declaration is not None:
+        home = frame.module.home[name]
+        return Binding(entity(e, declaration, home, span), declaration.span)
+    if name == "training":
+        return Binding(e.mode.training, None)
+    declaration = e.library.scope.get(name)
+    if declaration is not None:
+        return Binding(entity(e, declaration, e.library, span), declaration.span)
+    builtin = library.BUILTINS.get(name)
+    return Binding(builtin, None) if builtin is not None else None
+
+
+def candidates(e: Elaborator, frame: Frame) -> list[str]:
+    """Every name that can be used here."""
+    return [*frame.scope.visible(), *frame.dims, *frame.module.scope, *e.library.scope, *library.BUILTINS]
+
+
+def unknown(name: str, known: Iterable[str], span: ast.Span, what: str | None = None) -> Problem:
+    guess = nearest(name, known)
+    message = f"{what} has nothing called `{name}`" if what else f"nothing here is called `{name}`"
+    return Problem("E0201", message, f"did you mean `{guess}`?" if guess else "", span=span)
+
+
+def entity(e: Elaborator, declaration: ast.Declaration, home: Module, span: ast.Span) -> Any:
+    """What a declaration of a file stands for; a `let` is evaluated once."""
+    match declaration:
+        case ast.Block():
+            return Template(declaration, home)
+        case ast.Fn():
+            body = declaration.body
+            if isinstance(body, tuple) and all(isinstance(each, ast.Field) for each in body):
+                fields = {each.name.text: each.type for each in body if isinstance(each, ast.Field)}
+                return Reader(declaration, fields)
+            return Function(declaration, home)
+        case ast.Net():
+            return e.instance_of_net(declaration, home)
+        case ast.Let():
+            return _let(e, declaration, home)
+        case ast.Data():
+            return declaration
+        case ast.Import():
+            raise Problem("E0206", "`import` is not there yet", "borrowed graphs come with a later version", span=span)
+    raise Problem("E0208", "this cannot be used as a value", span=span)
+
+
+def _let(e: Elaborator, let: ast.Let, home: Module) -> Any:
+    key = (home.file, let.name.text)
+    if home is e.program.main and let.name.text in e.lets:
+        return e.lets[let.name.text]
+    if e.entities.get(key) is _PENDING:
+        raise Problem("E0209", f"`{let.name.text}` is defined by itself", span=let.name.span)
+    if key not in e.entities:
+        e.entities[key] = _PENDING
+        owner = Instance(None, Place((let.name.text,)), let.span)
+        e.entities[key] = expressions.evaluate(e, let.value, Frame(home, Scope(), owner, owner.place))
+    return e.entities[key]
+
+
+def give(e: Elaborator, frame: Frame, name: ast.Name, value: Any, *, made_by: ast.Span | None, instance: Any = None) -> None:
+    """Bind a name in the frame's body; a second value for one's own name is reported and the first one kept."""
+    own = frame.scope.find(name.text)
+    if own is None and frame.module.scope.get(name.text) is not None and not frame.library:
+        own = Binding(POISON, getattr(frame.module.scope[name.text], "name", name).span)
+    if own is not None and own.span is not None:
+        problem = Problem(
+            "E0202",
+            f"`{name.text}` already has a value",
+            "given a second one here",
+            span=name.span,
+            secondary=(Label(own.span, "first given a value here"),),
+            notes=("a name is an address: of a weight, of a value in the exported graph. It is given once.",),
+            help=f"join the two with `->`, or call this one `{name.text}2`",
+        )
+        e.report.add(problem, name.span)
+        return
+    frame.scope.names[name.text] = Binding(value, name.span, instance, made_by)
+

@@ -1,0 +1,163 @@
+"""Matrix products: MatMul, Gemm and Einsum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dlc.compiler.build import op, private
+from dlc.compiler.graph import Value
+from dlc.compiler.ops.rules import NUMBERS, expect, show
+from dlc.compiler.registry import Call, IllTyped, define, gradient
+from dlc.compiler.types import Dim, Type, broadcast, product
+
+
+def _matmul(call: Call) -> list[Type]:
+    a, b = expect(call, 0, NUMBERS), expect(call, 1, NUMBERS)
+    if a.dtype != b.dtype:
+        raise IllTyped(f"MatMul of {a} and {b}: the element types differ")
+    if not a.rank or not b.rank:
+        raise IllTyped(f"MatMul of {a} and {b}: a scalar is no matrix; multiply with Mul")
+    columns, rows = a.shape[-1], b.shape[-2] if b.rank > 1 else b.shape[0]
+    if columns != rows:
+        raise IllTyped(f"MatMul of {a} and {b}: {columns} columns against {rows} rows")
+    try:
+        batch = broadcast(a.shape[:-2], b.shape[:-2])
+    except ValueError:
+        raise IllTyped(f"MatMul of {a} and {b}: their leading dimensions do not broadcast") from None
+    return [Type(a.dtype, (*batch, *a.shape[-2:-1], *(b.shape[-1:] if b.rank > 1 else ())))]
+
+
+define("MatMul", _matmul, broadcasts=True)
+
+
+@gradient("MatMul")
+def _(g: Value, a: Value, b: Value) -> tuple[Value, Value]:
+    """A vector is taken as a matrix of one row (left) or one column (right), and comes back as a vector."""
+    batch = g.shape[: max(a.type.rank - 2, b.type.rank - 2, 0)]
+    left = a if a.type.rank > 1 else _reshape(a, (1, *a.shape))
+    right = b if b.type.rank > 1 else _reshape(b, (*b.shape, 1))
+    inner = _reshape(g, (*batch, left.shape[-2], right.shape[-1]))
+    to_left, to_right = _by_left(inner, right), _by_right(inner, left, right)
+    return (
+        to_left if a.type.rank > 1 else _reshape(to_left, (*to_left.shape[:-2], *a.shape)),
+        to_right if b.type.rank > 1 else _reshape(to_right, to_right.shape[:-1]),
+    )
+
+
+def _by_left(g: Value, b: Value) -> Value:
+    if g.type.rank == 2 and b.type.rank == 2:
+        return op.Gemm(g, b, transB=1)  # type: ignore[no-any-return]
+    return g @ _transposed(b)
+
+
+def _by_right(g: Value, a: Value, b: Value) -> Value:
+    """For a stack times one matrix, the rows of the whole stack make one product, with nothing to sum afterwards."""
+    if b.type.rank == 2:
+        rows = product(a.shape[:-1])
+        flat, down = _reshape(a, (rows, a.shape[-1])), _reshape(g, (rows, g.shape[-1]))
+        return op.Gemm(flat, down, transA=1)  # type: ignore[no-any-return]
+    return _transposed(a) @ g
+
+
+def _reshape(x: Value, shape: Sequence[Dim]) -> Value:
+    value: Value = x if x.shape == tuple(shape) else private.ReshapeTo(x, shape=tuple(shape))
+    return value
+
+
+def _transposed(x: Value) -> Value:
+    order = list(range(x.type.rank))
+    order[-2:] = order[-1], order[-2]
+    value: Value = op.Transpose(x, perm=tuple(order))
+    return value
+
+
+def _gemm(call: Call) -> list[Type]:
+    a, b = expect(call, 0, NUMBERS), expect(call, 1, NUMBERS)
+    if a.dtype != b.dtype or a.rank != 2 or b.rank != 2:
+        raise IllTyped(f"Gemm of {a} and {b}: two matrices of one element type are expected")
+    m, k = a.shape[::-1] if call.get("transA", 0) else a.shape
+    rows, n = b.shape[::-1] if call.get("transB", 0) else b.shape
+    if k != rows:
+        raise IllTyped(f"Gemm of {a} and {b}: {k} columns against {rows} rows")
+    result = Type(a.dtype, (m, n))
+    if call.has(2):
+        c = call.type(2)
+        try:
+            fits = broadcast(c.shape, result.shape) == result.shape and c.dtype == a.dtype
+        except ValueError:
+            fits = False
+        if not fits:
+            raise IllTyped(f"Gemm of {a} and {b}: {c} does not stretch to {result}")
+    return [result]
+
+
+define("Gemm", _gemm, broadcasts=True)
+
+
+@gradient("Gemm")
+def _(
+    g: Value, a: Value, b: Value, c: Value | None,
+    *, alpha: float = 1.0, beta: float = 1.0, transA: int = 0, transB: int = 0,
+) -> tuple[Value, Value, Value | None]:  # fmt: skip
+    def gemm(left: Value, right: Value, trans_left: int, trans_right: int) -> Value:
+        return op.Gemm(left, right, alpha=alpha, transA=trans_left, transB=trans_right)  # type: ignore[no-any-return]
+
+    to_a = gemm(b, g, transB, 1) if transA else gemm(g, b, 0, 1 - transB)
+    to_b = gemm(g, a, 1, transA) if transB else gemm(a, g, 1 - transA, 0)
+    return to_a, to_b, None if c is None else g if beta == 1 else beta * g
+
+
+def _terms(equation: str, operands: int) -> tuple[list[str], str]:
+    """The index letters of each operand and of the result; raises IllTyped."""
+    text = equation.replace(" ", "")
+    left, arrow, result = text.partition("->")
+    terms = left.split(",")
+    if not arrow:
+        letters = left.replace(",", "")
+        result = "".join(sorted(letter for letter in set(letters) if letters.count(letter) == 1))
+    if len(terms) != operands:
+        raise IllTyped(f'Einsum "{equation}" has {len(terms)} operands, {operands} are given')
+    for term in (*terms, result):
+        if term and not term.isalpha():
+            raise IllTyped(f'Einsum "{equation}": "{term}" has more than letters in it')
+        if len(set(term)) != len(term):
+            raise IllTyped(f'Einsum "{equation}": an index stands twice in "{term}"')
+    if unknown := sorted(set(result) - set("".join(terms))):
+        raise IllTyped(f'Einsum "{equation}": index {unknown[0]} of the result is in no operand')
+    return terms, result
+
+
+def _einsum(call: Call) -> list[Type]:
+    equation = call.get("equation", "")
+    terms, result = _terms(equation, len(call.inputs))
+    size: dict[str, Dim] = {}
+    dtype = expect(call, 0, NUMBERS).dtype
+    for index, term in enumerate(terms):
+        operand = call.type(index)
+        if operand.rank != len(term) or operand.dtype != dtype:
+            raise IllTyped(f'Einsum "{equation}": "{term}" against {operand}')
+        for letter, dim in zip(term, operand.shape, strict=True):
+            if size.setdefault(letter, dim) != dim:
+                raise IllTyped(f'Einsum "{equation}": index {letter} is {size[letter]} and {dim} ({show(operand.shape)})')
+    return [Type(dtype, tuple(size[letter] for letter in result))]
+
+
+define("Einsum", _einsum)
+
+
+@gradient("Einsum")
+def _(g: Value, *xs: Value, equation: str) -> list[Value]:
+    """The cotangent takes the place of the operand; an index that only this operand has is stretched back."""
+    terms, result = _terms(equation, len(xs))
+    size = {letter: dim for term, x in zip(terms, xs, strict=True) for letter, dim in zip(term, x.shape, strict=True)}
+    cotangents: list[Value] = []
+    for place, term in enumerate(terms):
+        others = terms[:place] + terms[place + 1 :]
+        reached = "".join(letter for letter in term if letter in result + "".join(others))
+        operands = (g, *xs[:place], *xs[place + 1 :])
+        cotangent: Value = op.Einsum(*operands, equation=f"{','.join([result, *others])}->{reached}")
+        if reached != term:
+            cotangent = _reshape(cotangent, tuple(size[letter] if letter in reached else 1 for letter in term))
+            cotangent = private.ExpandTo(cotangent, shape=xs[place].shape)
+        cotangents.append(cotangent)
+    return cotangents

@@ -1,0 +1,223 @@
+"""The private operators, which gradient rules use so that they need not choose a form; `lower` removes them all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from dlc.compiler.build import ints, op, private
+from dlc.compiler.graph import Node, Value
+from dlc.compiler.ops.rules import ANY, expect, show, stretch
+from dlc.compiler.registry import Call, IllTyped, define, evaluate, gradient, lower, no_gradient
+from dlc.compiler.types import FLOATS, Array, Dim, Polynomial, Shape, Type, product
+
+
+def _gradient(call: Call) -> list[Type]:
+    loss, w = call.type(0), call.type(1)
+    if loss.shape or not loss.is_float:
+        raise IllTyped(f"the gradient of {loss}: a loss is a float scalar")
+    return [w]
+
+
+define("dlc.Gradient", _gradient)
+no_gradient("differentiate replaces it, inner ones first", "dlc.Gradient")
+
+define("dlc.Detach", lambda call: [call.type(0)])
+no_gradient("it stops gradients", "dlc.Detach")
+
+
+@evaluate("dlc.Detach")
+def _(x: Array) -> Array:
+    return x
+
+
+@lower("dlc.Detach")
+def _(lowering: Any, node: Node, x: Value) -> Value:
+    return x
+
+
+def _sum_to(call: Call) -> list[Type]:
+    x, target = call.type(0), call.type(0).with_shape(call.attributes["shape"])
+    if stretch(target, x) != x.shape:
+        raise IllTyped(f"dlc.SumTo: {target} does not stretch to {x}")
+    return [target]
+
+
+define("dlc.SumTo", _sum_to)
+
+
+@gradient("dlc.SumTo")
+def _(g: Value, x: Value) -> Value:
+    return private.ExpandTo(g, shape=x.shape)  # type: ignore[no-any-return]
+
+
+def _stretched_axes(small: Shape, large: Shape) -> tuple[int, ...]:
+    """The axes of `large` along which `small` is stretched."""
+    ahead = len(large) - len(small)
+    return (*range(ahead), *(ahead + i for i, dim in enumerate(small) if dim == 1 and large[ahead + i] != 1))
+
+
+@evaluate("dlc.SumTo")
+def _(x: Array, *, shape: tuple[int, ...]) -> Array:
+    return x.sum(_stretched_axes(shape, x.shape), dtype=x.dtype).reshape(shape)
+
+
+@lower("dlc.SumTo")
+def _(lowering: Any, node: Node, x: Value) -> Value:
+    shape: Shape = node.attributes["shape"]
+    axes = _stretched_axes(shape, x.shape)
+    if not axes:
+        return x
+    ahead = x.type.rank - len(shape)
+    summed: Value = op.ReduceSum(x, ints(*axes), keepdims=int(len(axes) > ahead))
+    return op.Squeeze(summed, ints(*range(ahead))) if 0 < ahead < len(axes) else summed  # type: ignore[no-any-return]
+
+
+def _expand_to(call: Call) -> list[Type]:
+    x, target = call.type(0), call.type(0).with_shape(call.attributes["shape"])
+    if stretch(x, target) != target.shape:
+        raise IllTyped(f"dlc.ExpandTo: {x} does not stretch to {target}")
+    return [target]
+
+
+define("dlc.ExpandTo", _expand_to)
+
+
+@gradient("dlc.ExpandTo")
+def _(g: Value, x: Value) -> Value:
+    return private.SumTo(g, shape=x.shape)  # type: ignore[no-any-return]
+
+
+@evaluate("dlc.ExpandTo")
+def _(x: Array, *, shape: tuple[int, ...]) -> Array:
+    return np.broadcast_to(x, shape)
+
+
+@lower("dlc.ExpandTo")
+def _(lowering: Any, node: Node, x: Value) -> Value:
+    shape: Shape = node.attributes["shape"]
+    return x if x.shape == shape else op.Expand(x, lowering.shape(shape))  # type: ignore[no-any-return]
+
+
+def _reshape_to(call: Call) -> list[Type]:
+    x, shape = call.type(0), call.attributes["shape"]
+    if x.size != product(shape):
+        raise IllTyped(f"{x} has {x.size} elements, {show(shape)} has {product(shape)}")
+    return [x.with_shape(shape)]
+
+
+define("dlc.ReshapeTo", _reshape_to)
+
+
+@gradient("dlc.ReshapeTo")
+def _(g: Value, x: Value) -> Value:
+    return private.ReshapeTo(g, shape=x.shape)  # type: ignore[no-any-return]
+
+
+@evaluate("dlc.ReshapeTo")
+def _(x: Array, *, shape: tuple[int, ...]) -> Array:
+    return x.reshape(shape)
+
+
+@lower("dlc.ReshapeTo")
+def _(lowering: Any, node: Node, x: Value) -> Value:
+    """The shape is a constant if at most one dimension is neither a number nor the input's in that place."""
+    shape: Shape = node.attributes["shape"]
+    if x.shape == shape:
+        return x
+    if all(isinstance(dim, int) for dim in shape):
+        return op.Reshape(x, ints(*shape), allowzero=1 if 0 in shape else None)  # type: ignore[no-any-return]
+    if 0 in shape:
+        return op.Reshape(x, lowering.shape(shape), allowzero=1)  # type: ignore[no-any-return]
+    target = [_dim_code(dim, x.shape[i : i + 1]) for i, dim in enumerate(shape)]
+    if target.count(-1) > 1:
+        return op.Reshape(x, lowering.shape(shape))  # type: ignore[no-any-return]
+    return op.Reshape(x, ints(*target))  # type: ignore[no-any-return]
+
+
+def _dim_code(dim: Dim, same_place: Shape) -> int:
+    """What Reshape takes for a dimension: itself, 0 to copy the input's, or -1 for the rest."""
+    if isinstance(dim, int):
+        return dim
+    return 0 if same_place == (dim,) else -1
+
+
+def _size(call: Call) -> list[Type]:
+    if not isinstance(call.attributes["dim"], int | Polynomial):
+        raise IllTyped("dlc.Size needs a dimension")
+    return [Type("i64", ())]
+
+
+define("dlc.Size", _size)
+no_gradient("its result is an integer", "dlc.Size")
+
+
+@evaluate("dlc.Size")
+def _(*, dim: int) -> Array:
+    return np.array(dim, np.int64)
+
+
+@lower("dlc.Size")
+def _(lowering: Any, node: Node) -> Value:
+    return lowering.dim(node.attributes["dim"])  # type: ignore[no-any-return]
+
+
+def _scatter_add(call: Call) -> list[Type]:
+    updates, indices = call.type(0), expect(call, 1, frozenset({"i32", "i64"}))
+    axis, shape = call.attributes["axis"], call.attributes["shape"]
+    gathered = (*shape[:axis], *indices.shape, *shape[axis + 1 :])
+    if not 0 <= axis < len(shape) or updates.shape != gathered:
+        raise IllTyped(f"dlc.ScatterAdd of {updates} by {indices} along axis {axis} of {show(shape)}")
+    return [updates.with_shape(shape)]
+
+
+define("dlc.ScatterAdd", _scatter_add)
+
+
+@gradient("dlc.ScatterAdd")
+def _(g: Value, updates: Value, indices: Value, *, axis: int, shape: Shape) -> tuple[Value, None]:
+    return op.Gather(g, indices, axis=axis), None
+
+
+@evaluate("dlc.ScatterAdd")
+def _(updates: Array, indices: Array, *, axis: int, shape: tuple[int, ...]) -> Array:
+    result = np.zeros(shape, updates.dtype)
+    np.add.at(result, (*(slice(None),) * axis, indices), updates)
+    return result
+
+
+@lower("dlc.ScatterAdd")
+def _(lowering: Any, node: Node, updates: Value, indices: Value) -> Value:
+    """ScatterElements, whose CPU kernel adds duplicates in order; ScatterND's races on them."""
+    axis: int = node.attributes["axis"]
+    shape: Shape = node.attributes["shape"]
+    flat = (*shape[:axis], indices.type.size, *shape[axis + 1 :])
+    column = tuple(indices.type.size if i == axis else 1 for i in range(len(shape)))
+    rows, places = private.ReshapeTo(updates, shape=flat), private.ReshapeTo(indices, shape=column)
+    zero = private.ExpandTo(np.zeros((), updates.type.numpy), shape=shape)
+    every = private.ExpandTo(places, shape=flat)
+    return op.ScatterElements(zero, every, rows, axis=axis, reduction="add")  # type: ignore[no-any-return]
+
+
+def _finite(call: Call) -> list[Type]:
+    for index in range(len(call.inputs)):
+        expect(call, index, FLOATS)
+    return [Type("bool", ())]
+
+
+define("dlc.Finite", _finite)
+no_gradient("its result is a truth value", "dlc.Finite")
+
+
+@evaluate("dlc.Finite")
+def _(*values: Array) -> Array:
+    return np.array(all(np.isfinite(value).all() for value in values))
+
+
+@lower("dlc.Finite")
+def _(lowering: Any, node: Node, *values: Value) -> Value:
+    """One sum a value, and one test of their total: what is not finite makes every sum over it not finite.
+
+    The sums run over absolute values scaled down, so that they overflow only where a value is out of all proportion.
+    """
+    raise NotImplementedError

@@ -1,0 +1,219 @@
+"""Reductions over axes, running sums, and the softmax family.
+
+The axes of a reduction are its second input, a constant; without it all axes are meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dlc.compiler.build import ints, op, private
+from dlc.compiler.graph import Node, Value
+from dlc.compiler.ops.rules import NUMBERS, axis_of, expect, fixed, mask, normal_axis, reduce_sum, replaced, where, zeros
+from dlc.compiler.registry import Call, IllTyped, Infer, define, gradient, no_gradient, normal_axes
+from dlc.compiler.types import FLOATS, Array, Dim, Shape, Type, product
+
+_FLOAT_ONLY = ("ReduceMean", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp")
+_ANY_NUMBER = ("ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceSumSquare")
+
+
+def _axes(given: Array | None, rank: int, noop: int) -> tuple[int, ...]:
+    if given is None or given.size == 0:
+        return () if noop else tuple(range(rank))
+    return normal_axes(given.tolist(), rank)
+
+
+def _shrunk(shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Shape:
+    if keepdims:
+        return tuple(1 if axis in axes else dim for axis, dim in enumerate(shape))
+    return tuple(dim for axis, dim in enumerate(shape) if axis not in axes)
+
+
+def _reduction(allowed: frozenset[str]) -> Infer:
+    def infer(call: Call) -> list[Type]:
+        x = expect(call, 0, allowed)
+        axes = _axes(fixed(call, 1, "axes"), x.rank, call.get("noop_with_empty_axes", 0))
+        return [x.with_shape(_shrunk(x.shape, axes, bool(call.get("keepdims", 1))))]
+
+    return infer
+
+
+for name in _FLOAT_ONLY:
+    define(name, _reduction(FLOATS))
+for name in _ANY_NUMBER:
+    define(name, _reduction(NUMBERS))
+
+
+def reduced_axes(node: Node) -> tuple[int, ...]:
+    """The axes that a reduction sums over, counted from the front."""
+    axes = node.inputs[1].constant if len(node.inputs) > 1 and node.inputs[1] is not None else None
+    x = node.inputs[0]
+    assert x is not None
+    return _axes(axes, x.type.rank, node.attributes.get("noop_with_empty_axes", 0))
+
+
+def _reducing(*names: str) -> Callable[[Callable[..., Value]], None]:
+    """A gradient rule `f(g, y, x, axes)` whose `g` and `y` have the reduced axes back, with size 1."""
+
+    def record(rule: Callable[..., Value]) -> None:
+        @gradient(*names)
+        def _(g: Value, y: Value, node: Node, x: Value) -> tuple[Value]:
+            axes = reduced_axes(node)
+            kept = _shrunk(x.shape, axes, True)
+            cotangent = rule(_reshape(g, kept), _reshape(y, kept), x, axes)
+            return (cotangent if cotangent.shape == x.shape else private.ExpandTo(cotangent, shape=x.shape),)
+
+    return record
+
+
+def _reshape(x: Value, shape: Shape) -> Value:
+    value: Value = x if x.shape == shape else private.ReshapeTo(x, shape=shape)
+    return value
+
+
+def count(dim: Dim, like: Value) -> Value | float:
+    """A number of elements as a factor for tensors like `like`."""
+    if isinstance(dim, int):
+        return float(dim)
+    value: Value = op.Cast(private.Size(dim=dim), to=like.dtype)
+    return value
+
+
+@_reducing("ReduceSum")
+def _(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Value:
+    return g
+
+
+@_reducing("ReduceMean")
+def _(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Value:
+    return g / count(product([x.shape[axis] for axis in axes]), g)
+
+
+@_reducing("ReduceMax", "ReduceMin")
+def _(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Value:
+    """Ties share the cotangent in equal parts."""
+    wins = mask(op.Equal(x, y), x)
+    return wins * (g / reduce_sum(wins, *axes))
+
+
+@_reducing("ReduceProd")
+def _(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Value:
+    """Each element gets the product of the others, right where elements are zero too.
+
+    At zeros the second derivative is that of one zero held fixed; away from them it is exact.
+    """
+    zero = mask(op.Equal(x, 0.0), x)
+    filled = where(op.Equal(x, 0.0), 1.0, x)
+    others = reduce_sum(zero, *axes) - zero  # how many of the other elements are zero
+    return where(op.Equal(others, 0.0), g * op.ReduceProd(filled, ints(*axes), noop_with_empty_axes=1) / filled, 0.0)
+
+
+@_reducing("ReduceL1")
+def _(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Value:
+    return g * op.Sign(x)
+
+
+@_reducing("ReduceL2")
+def _(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Value:
+    """0 where the norm is 0, as in PyTorch."""
+    return x * (g / where(op.Equal(y, 0.0), 1.0, y))
+
+
+@_reducing("ReduceLogSum")
+def _(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Value:
+    return g / reduce_sum(x, *axes)
+
+
+@_reducing("ReduceLogSumExp")
+def _(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Value:
+    return g * op.Exp(x - y)
+
+
+@_reducing("ReduceSumSquare")
+def _(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Value:
+    return (2 * g) * x
+
+
+def _arg(call: Call) -> list[Type]:
+    x = expect(call, 0, NUMBERS)
+    axis = axis_of(call, 0, x.rank)
+    return [Type("i64", _shrunk(x.shape, (axis,), bool(call.get("keepdims", 1))))]
+
+
+for name in ("ArgMax", "ArgMin"):
+    define(name, _arg)
+no_gradient("its result is a position", "ArgMax", "ArgMin")
+
+
+def _cumsum(call: Call) -> list[Type]:
+    x, axis = expect(call, 0, NUMBERS), fixed(call, 1, "axes")
+    if axis is None or axis.size != 1:
+        raise IllTyped("CumSum needs one axis as its second input")
+    normal_axis("CumSum", int(axis.item()), x.rank)
+    return [x]
+
+
+define("CumSum", _cumsum)
+
+
+@gradient("CumSum")
+def _(g: Value, x: Value, axis: Value, *, exclusive: int = 0, reverse: int = 0) -> Value:
+    return op.CumSum(g, axis, exclusive=exclusive, reverse=1 - reverse)  # type: ignore[no-any-return]
+
+
+def _top_k(call: Call) -> list[Type]:
+    x, k = expect(call, 0, NUMBERS), fixed(call, 1, "counts")
+    if k is None or k.size != 1 or k.item() < 0:
+        raise IllTyped("TopK needs one count as its second input")
+    axis, number = axis_of(call, -1, x.rank), int(k.item())
+    length = x.shape[axis]
+    if isinstance(length, int) and number > length:
+        raise IllTyped(f"TopK of {number} out of {length} elements")
+    best = x.with_shape(replaced(x.shape, axis, number))
+    return [best, best.with_dtype("i64")][: call.outputs]
+
+
+define("TopK", _top_k)
+
+
+@gradient("TopK")
+def _(gs: list[Value | None], ys: tuple[Value, ...], x: Value, *, axis: int = -1, **_: int) -> Value | None:
+    if gs[0] is None:
+        return None
+    return op.ScatterElements(zeros(x.type), ys[1], gs[0], axis=axis, reduction="add")  # type: ignore[no-any-return]
+
+
+def _softmax(call: Call) -> list[Type]:
+    x = expect(call, 0, FLOATS)
+    axis_of(call, -1, x.rank)
+    return [x]
+
+
+for name in ("Softmax", "LogSoftmax", "Hardmax"):
+    define(name, _softmax)
+no_gradient("it is flat between its steps", "Hardmax")
+
+
+@gradient("Softmax")
+def _(g: Value, y: Value, *, axis: int = -1) -> Value:
+    weighted = g * y
+    return weighted - y * reduce_sum(weighted, axis)
+
+
+@gradient("LogSoftmax")
+def _(g: Value, y: Value, *, axis: int = -1) -> Value:
+    """A cotangent that was scattered from few places (cross entropy) is summed before and added after the scatter."""
+    axis %= y.type.rank
+    scatter = g.node
+    if scatter is not None and scatter.op == "ScatterElements" and scatter.attributes.get("reduction") == "add":
+        data, indices, updates = scatter.inputs
+        if _is_zero(data) and updates is not None and scatter.attributes.get("axis", 0) % y.type.rank == axis:
+            dense = op.Exp(y) * -reduce_sum(updates, axis)
+            return op.ScatterElements(dense, indices, updates, axis=axis, reduction="add")  # type: ignore[no-any-return]
+    return g - op.Exp(y) * reduce_sum(g, axis)
+
+
+def _is_zero(x: Value | None) -> bool:
+    while x is not None and x.node is not None and x.node.op == "dlc.ExpandTo":
+        x = x.node.inputs[0]
+    return x is not None and x.constant is not None and not x.constant.any()

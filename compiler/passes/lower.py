@@ -1,0 +1,157 @@
+"""Replace every private operator by ONNX's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from dlc.compiler.build import current, ints, op, rewrite
+from dlc.compiler.graph import Graph, Node, Value, dims
+from dlc.compiler.passes.bodies import in_bodies
+from dlc.compiler.registry import lookup
+from dlc.compiler.types import Dim, Monomial, Quotient, Shape, symbol
+
+ROUNDS = 10  # rules may build private operators themselves; none nests deeper than a few
+
+
+class UnknownDimension(Exception):
+    """A private operator needs a dimension that no input of the graph has, so that it cannot be read at run time."""
+
+
+def lower(graph: Graph) -> Graph:
+    """Replace private operators by what their rules build of ONNX's, in bodies too.
+
+    A public operator whose record has a rule is given to it too, once: the rule may answer None, for the node to stay.
+    Symbolic dimensions are read from the graph's inputs. Raises UnknownDimension, and LookupError for an operator that
+    has no rule.
+    """
+    return _lower(graph, {}, Lowering(graph))
+
+
+class Lowering:
+    """What a rule asks of the graph around it: sizes at run time, and likely ones at compile time."""
+
+    def __init__(self, graph: Graph, around: Lowering | None = None) -> None:
+        self.graph = graph
+        self.sizes: Mapping[str, int] = graph.sizes or (around.sizes if around else {})
+        self._axes: dict[str, tuple[Value, int]] = (around._axes if around else {}) | dims(graph)
+        self._inputs: tuple[Value, ...] = (*(around._inputs if around else ()), *graph.inputs)
+
+    def dim(self, dim: Dim) -> Value:
+        """A dimension at run time, as i64[]. Raises UnknownDimension."""
+        if isinstance(dim, int):
+            return current().constant(dim, "i64")
+        for value in self._inputs:
+            if value.type.size == dim:
+                return op.Size(value)  # type: ignore[no-any-return]
+        total: Value | None = None
+        for monomial, coefficient in sorted(dim.terms, key=lambda term: term[1] < 0):
+            term = self._term(monomial, abs(coefficient) if total is not None else coefficient)
+            if total is None:
+                total = term
+            else:
+                total = total - term if coefficient < 0 else total + term
+        assert total is not None, "a polynomial has terms"
+        return total
+
+    def shape(self, shape: Sequence[Dim]) -> Value:
+        """A shape at run time, as i64[rank]: what one input has is read from it at once. Raises UnknownDimension."""
+        rest: Shape = tuple(shape)
+        parts: list[Value] = []
+        while rest:
+            part, length = self._leading(rest)
+            parts.append(part)
+            rest = rest[length:]
+        if not parts:
+            return current().constant(ints())
+        return parts[0] if len(parts) == 1 else op.Concat(*parts, axis=0)  # type: ignore[no-any-return]
+
+    def _leading(self, shape: Shape) -> tuple[Value, int]:
+        """The first dimensions of a shape as a vector, and how many they are."""
+        fixed = next((i for i, dim in enumerate(shape) if not isinstance(dim, int)), len(shape))
+        if fixed == len(shape):
+            return current().constant(ints(*(dim for dim in shape if isinstance(dim, int)))), fixed
+        best: tuple[Value, int, int] | None = None
+        for value in self._inputs:
+            for start in range(value.type.rank):
+                length = _common(value.shape[start:], shape)
+                if length > max(fixed, best[2] if best else 0):
+                    best = value, start, length
+        if best is not None:
+            value, start, length = best
+            return _extent(value, start, start + length), length
+        if fixed:
+            return current().constant(ints(*(dim for dim in shape[:fixed] if isinstance(dim, int)))), fixed
+        return op.Unsqueeze(self.dim(shape[0]), ints(0)), 1  # type: ignore[no-any-return]
+
+    def _term(self, monomial: Monomial, coefficient: int) -> Value:
+        factors = [self._atom(atom) for atom, power in monomial for _ in range(power)]
+        if coefficient != 1 or not factors:
+            factors.append(current().constant(coefficient, "i64"))
+        total = factors[0]
+        for factor in factors[1:]:
+            total = total * factor
+        return total
+
+    def _atom(self, atom: str | Quotient) -> Value:
+        if isinstance(atom, Quotient):
+            # Integer division cuts toward zero, which is downward: dimensions are not negative.
+            numerator, divisor = self.dim(atom.numerator), self.dim(atom.divisor)
+            return (numerator + (divisor - 1 if not isinstance(atom.divisor, int) else atom.divisor - 1)) / divisor if (
+                atom.ceiling
+            ) else numerator / divisor
+        for value in self._inputs:
+            if value.shape == (symbol(atom),):
+                return op.Size(value)  # type: ignore[no-any-return]
+        if atom not in self._axes:
+            known = ", ".join(f"{name}" for name in self._axes) or "none"
+            raise UnknownDimension(
+                f"the dimension {atom} cannot be read at run time: no input of {self.graph.name} has it as an axis of its"
+                f" own (the dimensions that inputs have: {known})"
+            )
+        value, axis = self._axes[atom]
+        return op.Squeeze(_extent(value, axis, axis + 1))  # type: ignore[no-any-return]
+
+
+def _common(left: Shape, right: Shape) -> int:
+    """How many leading dimensions two shapes share."""
+    return next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
+
+
+def _extent(value: Value, start: int, end: int) -> Value:
+    given = {"start": start or None, "end": end if end < value.type.rank else None}
+    return op.Shape(value, **given)  # type: ignore[no-any-return]
+
+
+def _lower(graph: Graph, offered: dict[Node, None], lowering: Lowering) -> Graph:
+    def visit(node: Node, inputs: tuple[Value | None, ...]) -> Value | Sequence[Value] | None:
+        record = lookup(node.op)
+        if record.lower is None:
+            if node.private:
+                raise LookupError(f"{node.op} has no lowering")
+            return None
+        if node.private:
+            target = node
+        elif node in offered:
+            return None
+        else:
+            target = node if inputs == node.inputs else current().add(
+                node.op, inputs, node.attributes, node.bodies, len(node.outputs)
+            )
+            offered[target] = None
+        try:
+            return record.lower(lowering, target, *inputs)  # type: ignore[no-any-return]
+        except UnknownDimension as error:
+            where = f" ({node.span})" if node.span else ""
+            raise UnknownDimension(f"{node.op} -> {node.output.type}{where}: {error}") from None
+
+    graph = in_bodies(graph, lambda body: _lower(body, offered, Lowering(body, lowering)))
+    for _ in range(ROUNDS):
+        after = rewrite(graph, visit)
+        if after.nodes == graph.nodes:
+            return graph
+        graph = after
+    left = sorted({node.op for node in graph.nodes if node.private})
+    raise LookupError(f"lowering {', '.join(left)} does not come to an end")
+
+
+__all__ = ["Lowering", "UnknownDimension", "lower"]

@@ -1,0 +1,121 @@
+"""The reader of tables of numbers: CSV and its relatives, plain or gzip, UTF-8."""
+
+from __future__ import annotations
+
+import csv as text_table
+import io
+import itertools
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import DataError, count, nearest
+from .files import opened
+from .readers import reader
+from .records import Records, Request
+
+_WORDS = {"true": "1", "false": "0"}
+
+
+@reader("csv")
+def csv(request: Request, path: str, header: bool = True, skip: int = 0, delimiter: str = ",") -> Records:
+    """The columns that the data section names, each a number an example.
+
+    `skip` lines are passed over first. Without a header the columns are `column0`, `column1`, ... Blank lines are
+    passed over; an empty cell, a word or a NaN in a column that is read is an error, since nothing says what it
+    should become. In a column that feeds a `bool`, `true` and `false` are 1 and 0.
+    """
+    if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n':
+        raise DataError(f"csv: expected the delimiter to be one character, found {delimiter!r}")
+    if not isinstance(header, bool) or not isinstance(skip, int) or isinstance(skip, bool) or skip < 0:
+        raise DataError(f"csv: expected header=true or false and skip=a number of lines, found {header!r}, {skip!r}")
+    file = request.file(path, endings=(".gz",))
+    with opened(file) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+        try:
+            columns, lines = _read(file, text, list(request.wanted), header, skip, delimiter)
+        except UnicodeDecodeError as error:
+            raise DataError(f"{file}: not UTF-8 text: byte {error.object[error.start]:#04x}, {error.reason}") from error
+        finally:
+            text.detach()
+    arrays = {n: _numbers(file, n, cells, lines, request.wanted[n]) for n, cells in columns.items()}
+    return Records(arrays, source=str(file), place=lambda i: f"{file}, line {lines[i]}")
+
+
+def _read(
+    file: Path, text: io.TextIOWrapper, wanted: list[str], header: bool, skip: int, delimiter: str
+) -> tuple[dict[str, list[str]], list[int]]:
+    """The cells of the wanted columns, and the line where each example ends."""
+    skipped = sum(1 for _ in itertools.islice(text, skip))
+    rows = _rows(file, text, delimiter, skipped)
+    start, first = next(rows, (0, []))
+    if not first:
+        after = f" after {count(skip, 'skipped line')}" if skip else ""
+        raise DataError(f"{file}: expected {'a header' if header else 'lines of numbers'}{after}, found an empty file")
+    names = [cell.strip() for cell in first] if header else [f"column{k}" for k in range(len(first))]
+    picked = [(name, _position(file, names, name, header)) for name in wanted]
+    columns: dict[str, list[str]] = {name: [] for name in wanted}
+    lines: list[int] = []
+    for line, row in rows if header else itertools.chain([(start, first)], rows):
+        if len(row) != len(names):
+            what = "the header names" if header else "the first line has"
+            raise DataError(f"{file}, line {line}: {count(len(row), 'value')}, but {what} {len(names)}")
+        for name, at in picked:
+            columns[name].append(row[at])
+        lines.append(line)
+    if not lines:
+        raise DataError(f"{file}: expected lines of numbers below the header, found none")
+    return columns, lines
+
+
+def _rows(file: Path, text: io.TextIOWrapper, delimiter: str, skipped: int) -> Iterator[tuple[int, list[str]]]:
+    rows = text_table.reader(text, delimiter=delimiter, strict=True)
+    try:
+        for row in rows:
+            if row:
+                yield skipped + rows.line_num, row
+    except text_table.Error as error:
+        raise DataError(f"{file}, line {skipped + rows.line_num}: not a table: {error}") from error
+
+
+def _position(file: Path, names: list[str], name: str, header: bool) -> int:
+    if names.count(name) == 1:
+        return names.index(name)
+    if name in names:
+        raise DataError(f"{file}: {names.count(name)} columns are called `{name}`")
+    hint = ""
+    if header and all(_is_number(cell) for cell in names):
+        hint = ". The first line holds only numbers: if the file has no header, say header=false"
+    raise DataError(f"{file}: has no column `{name}`; {nearest(name, names)}{hint}")
+
+
+def _numbers(file: Path, name: str, cells: list[str], lines: list[int], wanted: str | None) -> NDArray[Any]:
+    """The cells as int64 where an integer is wanted and all are integers (exact past 2^53), else as float64."""
+    if wanted == "bool":
+        cells = [_WORDS.get(cell.strip().lower(), cell) for cell in cells]
+    for cell, line in zip(cells, lines, strict=True):
+        if not _is_number(cell):
+            raise DataError(f"{file}, line {line}: column `{name}` is {_shown(cell)}")
+    if wanted is not None and wanted[0] in "iu":
+        try:
+            return np.array([int(cell) for cell in cells], np.int64)
+        except (ValueError, OverflowError):
+            pass  # 3.0 is whole too, and 2.5 is refused with its place when the column meets its type
+    return np.array([float(cell) for cell in cells], np.float64)
+
+
+def _shown(cell: str) -> str:
+    if not cell.strip():
+        return "empty; expected a number. Fill in missing values in the file, or drop the lines"
+    return f'"{cell[:40]}{"..." if len(cell) > 40 else ""}"; expected a number'
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return math.isfinite(float(cell)) and "_" not in cell
+    except ValueError:
+        return False

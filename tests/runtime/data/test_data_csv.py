@@ -1,0 +1,120 @@
+"""The reader of tables: good ones exactly, wrong ones with file, line, column and value."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+X = {"x": {"dtype": "f32", "shape": []}}
+BOTH = {"x": {"dtype": "f32", "shape": []}, "y": {"dtype": "i64", "shape": []}}
+
+
+def test_columns_take_the_types_they_feed(tmp_path, load):
+    (tmp_path / "a.csv").write_text("y,name,x\n1,anna,0.5\n9007199254740993,ben, 2e3 \n")
+    records = load("csv", "a.csv", records=BOTH)
+    assert records.arrays["x"].dtype == np.float32 and records.arrays["x"].tolist() == [0.5, 2000.0]
+    assert records.arrays["y"].dtype == np.int64 and records.arrays["y"].tolist() == [1, 9007199254740993]
+
+
+def test_columns_are_gathered_into_a_vector(tmp_path, plan):
+    from dlc.runtime.data import read
+
+    (tmp_path / "a.csv").write_text("a,b,c\n1,2,3\n4,5,6\n")
+    made = plan("csv", "a.csv", records={"v": {"dtype": "f32", "shape": [2]}, "a": {"dtype": "i64", "shape": []}})
+    made["columns"] = {"v": ["c", "a"]}
+    records = read(made, tmp_path)["train"]
+    assert records.arrays["v"].tolist() == [[3, 1], [6, 4]] and records.arrays["v"].dtype == np.float32
+    assert records.arrays["a"].dtype == np.int64
+
+
+def test_settings(tmp_path, load):
+    (tmp_path / "a.txt").write_text("made by hand\n\n1;2\n\n3;4\n")
+    named = {"header": False, "skip": 1, "delimiter": ";"}
+    records = load("csv", "a.txt", records={"column1": {"dtype": "f64", "shape": []}}, **named)
+    assert records.arrays["column1"].tolist() == [2, 4]
+    assert records.where(1).endswith("a.txt, line 5")
+
+
+def test_gzip_byte_order_mark_quotes_and_windows_lines(tmp_path, load):
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress('\ufeff"x","two\r\nlines"\r\n1,"a, b"\r\n2,c\r\n'.encode()))
+    records = load("csv", "a.csv", records=X)
+    assert records.arrays["x"].tolist() == [1, 2]
+    assert records.where(1).endswith("line 4")
+
+
+def test_bools(tmp_path, load):
+    (tmp_path / "a.csv").write_text("x\nTrue\n0\nfalse\n")
+    assert load("csv", "a.csv", records={"x": {"dtype": "bool", "shape": []}}).arrays["x"].tolist() == [
+        True,
+        False,
+        False,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ["a.csv", "expected a header", "empty file"]),
+        ("\n\n", ["a.csv", "empty file"]),
+        ("x,y\n", ["a.csv", "below the header", "found none"]),
+        ("x,y\n1,2\n3\n", ["a.csv, line 3", "1 value, ", "names 2"]),
+        ("x,y\n1,2,3\n", ["a.csv, line 2", "3 values"]),
+        ("x,y\n1,2\nmany,3\n", ["a.csv, line 3", "`x`", '"many"', "expected a number"]),
+        ("x,y\n1,2\n,3\n", ["a.csv, line 3", "`x` is empty"]),
+        ("x,y\nnan,2\n", ["a.csv, line 2", "`x`", '"nan"']),
+        ("x,y\n1_000,2\n", ['"1_000"']),
+        ("x,y\n1e999,2\n", ['"1e999"']),
+        ("x,y\n1e39,2\n", ["a.csv, line 2", "too large for f32"]),
+        ("x,y\n1,2.5\n", ["a.csv, line 2", "`y` is 2.5", "whole number", "i64[]"]),
+        ("x,y\n1,1e19\n", ["a.csv, line 2", "`y`", "outside"]),
+        ("X,y\n1,2\n", ["no column `x`", "did you mean", "X, y"]),
+        ("x,y,x\n1,2,3\n", ["2 columns are called `x`"]),
+        ("1,2\n3,4\n", ["no column `x`", "header=false"]),
+        ('x,y\n1,"2\n', ["line 2", "not a table"]),
+    ],
+)
+def test_wrong_tables(tmp_path, refused, text, words):
+    (tmp_path / "a.csv").write_text(text)
+    message = refused("csv", "a.csv", records=BOTH)
+    assert message.startswith("split `train`") or "a.csv" in message
+    for word in words:
+        assert word in message, message
+
+
+def test_bytes_that_are_not_text(tmp_path, refused):
+    (tmp_path / "a.csv").write_bytes(b"x\n1\n\xff\n")
+    assert "not UTF-8" in refused("csv", "a.csv", records=X)
+    (tmp_path / "b.csv").write_bytes(b"\0" * 100)
+    assert "b.csv" in refused("csv", "b.csv", records=X)
+
+
+def test_broken_gzip(tmp_path, refused):
+    whole = gzip.compress(b"x\n" + b"1\n" * 100_000)
+    (tmp_path / "short.csv").write_bytes(whole[:-20])
+    assert "cut short" in refused("csv", "short.csv", records=X)
+    (tmp_path / "bad.csv").write_bytes(whole[:60] + b"\xff" * 20 + whole[80:])
+    assert "damaged" in refused("csv", "bad.csv", records=X)
+
+
+def test_paths(tmp_path, refused):
+    (tmp_path / "train.csv").write_text("x\n1\n")
+    assert "did you mean `train.csv`" in refused("csv", "trian.csv", records=X)
+    assert "does not exist" in refused("csv", "nowhere/train.csv", records=X)
+    assert "found a folder" in refused("csv", ".", records=X)
+    assert "expected the path" in refused("csv", 3, records=X)
+    assert "expected the path" in refused("csv", "a\0b", records=X)
+
+
+@pytest.mark.parametrize(
+    "named", [{"delimiter": ""}, {"delimiter": ",,"}, {"skip": -1}, {"skip": True}, {"header": 1}, {"heder": True}]
+)
+def test_wrong_settings(tmp_path, refused, named):
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    message = refused("csv", "a.csv", records=X, **named)
+    assert next(iter(named)) in message or "delimiter" in message
+
+
+def test_an_unreadable_file(tmp_path: Path, refused):
+    (tmp_path / "a.csv").symlink_to(tmp_path / "a.csv")
+    assert "a.csv" in refused("csv", "a.csv", records=X)

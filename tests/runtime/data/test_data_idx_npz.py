@@ -1,0 +1,167 @@
+"""The readers of IDX files and NumPy archives: round trips, and files that lie."""
+
+import gzip
+import io
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+
+RECORDS = {"image": {"dtype": "u8", "shape": [1, 2, 3]}, "label": {"dtype": "i64", "shape": []}}
+IMAGES = np.arange(24, dtype=np.uint8).reshape(4, 2, 3)
+LABELS = np.array([3, 1, 2, 0], np.uint8)
+
+
+def idx_bytes(array: np.ndarray, kind: int = 0x08) -> bytes:
+    big = array.astype(array.dtype.newbyteorder(">"))
+    return struct.pack(f">HBB{array.ndim}I", 0, kind, array.ndim, *array.shape) + big.tobytes()
+
+
+def archive(path, **arrays) -> None:
+    np.savez(path, **arrays)
+
+
+def raw_npy(shape, descr="<f4", data=b"") -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": descr, "fortran_order": False, "shape": shape})
+    return buffer.getvalue() + data
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_idx(tmp_path, load, zipped):
+    for name, array in (("images", IMAGES), ("labels", LABELS)):
+        data = idx_bytes(array)
+        (tmp_path / (name + ".gz" * zipped)).write_bytes(gzip.compress(data) if zipped else data)
+    records = load("idx", "images", "labels", records=RECORDS)
+    assert records.arrays["image"].shape == (4, 1, 2, 3)  # the leading 1 was missing
+    assert (records.arrays["image"][:, 0] == IMAGES).all()
+    assert records.arrays["label"].dtype == np.int64 and records.arrays["label"].tolist() == [3, 1, 2, 0]
+
+
+def test_idx_wide_types_are_big_endian(tmp_path, load):
+    (tmp_path / "images").write_bytes(idx_bytes(np.array([[1.5, -2.0]], np.float32), 0x0D))
+    (tmp_path / "labels").write_bytes(idx_bytes(np.array([-70000], np.int32), 0x0C))
+    records = load("idx", images="images", labels="labels", records={
+        "image": {"dtype": "f32", "shape": None}, "label": {"dtype": "i64", "shape": []}})  # fmt: skip
+    assert records.arrays["image"].tolist() == [[1.5, -2.0]] and records.arrays["label"].tolist() == [-70000]
+
+
+GOOD = idx_bytes(IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", ["not an IDX file", "an empty file"]),
+        (b"\x89PNG\r\n", ["not an IDX file", "89 50 4e 47"]),
+        (b"\0\0\x07\x03" + GOOD[4:], ["not an IDX file"]),
+        (b"\0\0\x08\x00", ["not an IDX file"]),
+        (GOOD[:9], ["cut short", "3 dimensions"]),
+        (GOOD[:-1], ["[4, 2, 3], 24 bytes", "only 23"]),
+        (GOOD + b"\0", ["24 bytes", "more follow"]),
+        (struct.pack(">HBB4I", 0, 8, 4, *[2**32 - 1] * 4), ["only 0 follow"]),
+        (gzip.compress(struct.pack(">HBB3I", 0, 8, 3, *[2**32 - 1] * 3)), ["only 0 follow"]),
+        (gzip.compress(GOOD)[:-9], ["cut short"]),
+        (idx_bytes(LABELS), ["expected pictures", "first argument"]),
+        (idx_bytes(IMAGES[:3]), ["3 pictures", "4 labels"]),
+        (idx_bytes(IMAGES.reshape(4, 3, 2)), ["`image` is u8[3, 2]", "u8[1, 2, 3] was declared"]),
+        (idx_bytes(IMAGES[:0]), ["0 pictures"]),
+    ],
+)
+def test_wrong_idx(tmp_path, refused, data, words):
+    (tmp_path / "images").write_bytes(data)
+    (tmp_path / "labels").write_bytes(idx_bytes(LABELS))
+    message = refused("idx", "images", "labels", records=RECORDS)
+    assert "images" in message
+    for word in words:
+        assert word in message, message
+
+
+def test_idx_labels_that_are_pictures(tmp_path, refused):
+    (tmp_path / "images").write_bytes(GOOD)
+    assert "one label an example" in refused("idx", "images", "images", records=RECORDS)
+
+
+def test_npz(tmp_path, load):
+    archive(tmp_path / "a.npz", image=IMAGES, label=LABELS.astype(">i4"))
+    records = load("npz", "a.npz", records=RECORDS)
+    assert (records.arrays["image"][:, 0] == IMAGES).all()
+    assert records.arrays["label"].dtype == np.dtype("int64") and records.arrays["label"].tolist() == [3, 1, 2, 0]
+
+
+def test_npz_parts_in_both_spellings(tmp_path, load):
+    archive(tmp_path / "a.npz", image_train=IMAGES, train_label=LABELS, label=LABELS[:1], image_test=IMAGES[:1])
+    assert len(load("npz", "a.npz", "train", records=RECORDS)) == 4
+
+
+def test_npz_compressed_and_fortran(tmp_path, load):
+    np.savez_compressed(tmp_path / "a.npz", x=np.asfortranarray(np.arange(6.0).reshape(3, 2)))
+    assert load("npz", "a.npz", records={"x": {"dtype": "f32", "shape": [2]}}).arrays["x"].tolist() == [
+        [0, 1],
+        [2, 3],
+        [4, 5],
+    ]
+
+
+def test_wrong_npz(tmp_path, refused):
+    path = tmp_path / "a.npz"
+    path.write_bytes(b"")
+    assert "not a whole .npz" in refused("npz", "a.npz", records=RECORDS)
+    archive(path, image=IMAGES, label=LABELS)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-30])
+    assert "not a whole .npz" in refused("npz", "a.npz", records=RECORDS)
+    path.write_bytes(whole.replace(IMAGES.tobytes(), IMAGES.tobytes()[::-1]))
+    assert "Bad CRC" in refused("npz", "a.npz", records=RECORDS)
+    archive(path, imgae=IMAGES, label=LABELS)
+    assert "did you mean `imgae`" in refused("npz", "a.npz", records=RECORDS)
+    assert "`test_image` or `image_test`" in refused("npz", "a.npz", "test", records=RECORDS)
+    archive(path, image=IMAGES, label=LABELS[:3])
+    message = refused("npz", "a.npz", records=RECORDS)
+    assert "`image` has 4" in message and "`label` has 3" in message
+    archive(path, image=IMAGES, label=np.array(["a", "b", "c", "d"]))
+    assert "`label` holds <U1" in refused("npz", "a.npz", records=RECORDS)
+    archive(path, image=IMAGES, label=np.uint8(3))
+    assert "single number" in refused("npz", "a.npz", records=RECORDS)
+    archive(path, image=IMAGES, label=np.array([1, 2, np.nan, 4]))
+    assert "example 2" in (message := refused("npz", "a.npz", records=RECORDS)) and "nan" in message
+    archive(path, image=IMAGES.astype(int) * 20, label=LABELS)
+    message = refused("npz", "a.npz", records={"image": {"dtype": "u8", "shape": [2, 3]}})
+    assert "example 2" in message and "`image` at [0, 1] is 260, outside 0 to 255" in message
+    archive(path, image=IMAGES[:0])
+    assert "expected examples" in refused("npz", "a.npz", records={"image": {"dtype": "u8", "shape": [2, 3]}})
+
+
+class Trap:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('a pickle was loaded')",))
+
+
+def test_npz_never_unpickles(tmp_path, refused):
+    np.savez(tmp_path / "a.npz", x=np.array([Trap()], dtype=object))
+    assert "pickled Python objects" in refused("npz", "a.npz", records={"x": {"dtype": "f32", "shape": []}})
+
+
+@pytest.mark.parametrize(
+    ("member", "words"),
+    [
+        (raw_npy((2**40, 2**20)), "holds 0"),
+        (raw_npy((4,), data=b"\0" * 15), "16 bytes, but holds 15"),
+        (raw_npy((4,), data=b"\0" * 17), "holds 17"),
+        (b"\x93NUMPY\x09\x00", "version"),
+        (b"not numpy at all", "cannot be read"),
+        (b"", "cannot be read"),
+    ],
+)
+def test_npz_members_that_lie(tmp_path, refused, member, words):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as out:
+        out.writestr("x.npy", member)
+        out.writestr("../../climbs.npy", raw_npy((1,), data=b"\0" * 4))
+    assert words in refused("npz", "a.npz", records={"x": {"dtype": "f32", "shape": []}})
+    assert not (tmp_path.parent.parent / "climbs.npy").exists()
+
+
+def test_npy_instead_of_npz(tmp_path, refused):
+    np.save(tmp_path / "a.npy", IMAGES)
+    assert "not a whole .npz" in refused("npz", "a.npy", records=RECORDS)
