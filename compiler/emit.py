@@ -84,10 +84,10 @@ def save(model: ModelProto, path: str | Path) -> None:
 
 def serialized(model: ModelProto) -> bytes:
     """The model's bytes, the same for the same model. Raises EmitError above 2 GB."""
-    from google.protobuf.message import EncodeError
+    from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 
     try:
-        return model.SerializeToString(deterministic=True)
+        return bytes(model.SerializeToString(deterministic=True))
     except (EncodeError, ValueError) as error:  # which of them depends on protobuf's implementation
         raise EmitError(f"the model cannot be serialized; one ONNX file holds 2 GB ({error})") from error
 
@@ -133,13 +133,14 @@ class _Emitter:
         for value in graph.inputs:
             name = graph.names.get(value)
             if not name or name in self._taken:
-                raise EmitError(f"the graph {graph.name} has an input without a name of its own, {name!r}: {value.type}")
+                raise EmitError(f"the graph {graph.name} needs a name of its own for the input {name!r}: {value.type}")
             self._names[value] = name
             self._taken.add(name)
         for name, value in graph.outputs.items():
+            if self._names.get(value) == name:
+                continue  # an input handed on under its own name, which ONNX allows
             if name in self._taken:
-                other = "is another input" if self._names.get(value) != name else "is an input"
-                raise EmitError(f"the output {name} of the graph {graph.name} cannot have that name: it {other}'s")
+                raise EmitError(f"the output {name} of the graph {graph.name} has the name of another input")
             self._taken.add(name)
             if value.node is not None and value.op != "Constant":
                 self._names.setdefault(value, name)
@@ -268,11 +269,11 @@ def _attribute_types(op: str) -> Mapping[str, str] | None:
         schema = defs.get_schema(op, OPSET, "")
     except defs.SchemaError:
         return None
-    return {name: attribute.type.name for name, attribute in schema.attributes.items()}
+    return {name: str(attribute.type).rpartition(".")[2] for name, attribute in schema.attributes.items()}
 
 
 def _attribute(proto: AttributeProto, kind: str, value: Attribute, node: Node) -> None:
-    """Write an attribute as the schema's type: an int serves as a float, one number as a list of one, a dtype by number.
+    """Write an attribute as the schema's type: an int serves as a float, one item as a list of one, a dtype as number.
 
     Raises EmitError where the value is of another kind.
     """

@@ -249,5 +249,3 @@ def dims(graph: Graph) -> dict[str, tuple[Value, int]]:
                 if name.isidentifier() and dim == symbol(name):
                     found.setdefault(name, (value, axis))
     return found
-
-

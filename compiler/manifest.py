@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 KEY = "dlc.manifest"
 VERSION = 1
-KINDS = ("init", "step", "grad", "apply", "eval", "report", "infer", "prepare")
+KINDS = ("init", "step", "grad", "apply", "eval", "report", "net", "infer", "prepare", "fit")
 ROLES = ("parameter", "state", "optimizer", "frozen", "fitted")
 FREE = "x_"  # keys that begin so hold whatever their writer likes
 
@@ -75,7 +75,7 @@ class Source:
 class Manifest:
     """Version 1. `carried`, `batch` and `scalars` list exactly the model's inputs.
 
-    `reports` are outputs to show. For `eval`: `totals` maps each output that is a sum over examples to the output that
+    `reports` are outputs to show. For `eval` (whose outputs they are) and `report` (whose inputs): `totals` maps each output that is a sum over examples to the output that
     counts them (None: the sum itself is wanted), `constants` are outputs that read no example, `arguments` gives for
     each metric of the host the outputs it takes. `init_batch` names the batch inputs that `init` reads too. `data` is
     the plan of a prepare file. `extensions` are further keys, each beginning with `x_`.
@@ -121,7 +121,7 @@ class Manifest:
         except (TypeError, ValueError) as error:
             raise ManifestError(f"the manifest cannot be written as JSON: {error}") from None
         if from_json(text) != self:
-            raise ManifestError("the manifest does not read back: its mappings must have strings as keys, lists no tuples")
+            raise ManifestError("the manifest does not read back: keys must be strings, and there are no tuples")
         return text
 
     def check_against(self, model: ModelProto) -> None:
@@ -132,15 +132,18 @@ class Manifest:
         for name, expected in {**self.batch, **{n: Field(s.dtype, ()) for n, s in self.scalars.items()}}.items():
             found = _field(inputs[name])
             if found != expected:
-                raise ManifestError(f"the input {name} is {_text(found)} in the model, {_text(expected)} in the manifest")
+                raise ManifestError(f"the model's input {name} is {_text(found)}, the manifest says {_text(expected)}")
         outputs = {value.name: value for value in model.graph.output}
         wanted = {c.output for c in self.carried.values() if c.output is not None}
-        wanted |= {*self.reports, *self.totals, *self.constants}
-        wanted |= {count for count in self.totals.values() if count is not None}
-        wanted |= {name for names in self.arguments.values() for name in names}
+        wanted |= set(self.reports)
+        if self.kind == "eval":
+            wanted |= {*self.totals, *self.constants}
+            wanted |= {count for count in self.totals.values() if count is not None}
+            wanted |= {name for names in self.arguments.values() for name in names}
         if self.kind == "step":
             wanted |= {"loss", "finite"} & set(outputs)
-        _same_names("outputs", set(outputs) if self.kind in ("step", "eval") else wanted & set(outputs), wanted)
+        # The outputs of other kinds are what they are for, and listed nowhere else.
+        _same_names("outputs", set(outputs) if self.kind in ("step", "eval", "report") else wanted & set(outputs), wanted)
         for name, carried in self.carried.items():
             if carried.output is not None and _field(inputs[name]) != _field(outputs[carried.output]):
                 raise ManifestError(
@@ -215,7 +218,7 @@ def read(model: ModelProto | str | Path) -> Manifest:
     """The manifest of a model or of an ONNX file; raises ManifestError, for a file that cannot be read too."""
     if isinstance(model, str | Path):
         import onnx
-        from google.protobuf.message import DecodeError
+        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
         where = str(model)
         try:
@@ -312,7 +315,8 @@ def _dtype(value: Json, where: str) -> str:
 
 def _carried(value: Json, where: str) -> Carried:
     record = _record(value, where, "output", "role")
-    return Carried(_optional_string(record["output"], f"{where}.output"), _one_of(record["role"], f"{where}.role", ROLES))
+    role = _one_of(record["role"], f"{where}.role", ROLES)
+    return Carried(_optional_string(record["output"], f"{where}.output"), role)
 
 
 def _batch(value: Json, where: str) -> Field:

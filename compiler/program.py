@@ -121,7 +121,10 @@ class Program:
         attempts += [lambda name=name: self.prepare(name).warnings for name in self.datas]
         attempts += [lambda name=name: self.net(name).warnings for name in self.nets]
         for name in self.runs:
-            attempts += [lambda name=name: self.step(name).warnings, lambda name=name: self.evaluation(name)[0].warnings]
+            attempts += [
+                lambda name=name: self.step(name).warnings,
+                lambda name=name: self.evaluation(name)[0].warnings,
+            ]
             attempts += [lambda name=name: self.init(name).warnings]
         for attempt in attempts:
             try:
@@ -157,7 +160,9 @@ class Program:
             assert inputs is not None
             order = [each.value for each in e.parameters.values()] + list(inputs.values())
             graph = e.builder.graph(name, outputs, order)
-        return self._unit(e, name, "net", graph, batch=tuple(inputs), carried=_kept(e, ("parameter", "state", "frozen")))
+        return self._unit(
+            e, name, "net", graph, batch=tuple(inputs), carried=_kept(e, ("parameter", "state", "frozen"))
+        )
 
     def step(self, name: str, working: str = "f32") -> Unit:
         """The training step of a run: forward, gradients, optimizer, states. Raises SourceError."""
@@ -183,6 +188,45 @@ class Program:
         return self._unit(
             e, name, "step", graph, run, carried=carried, reports=("loss", *reports), gradients=tuple(run.gradients)
         )
+
+    def gradients(self, name: str, working: str = "f32") -> Unit:
+        """The first half of a divided step: gradients as `ADDRESS:grad`, and the successors of states that the forward
+        pass moves. Raises SourceError."""
+        e = self._elaborator(Mode(training=True, working=working))
+        with e:
+            run = train.elaborate(e, self.runs[name])
+            self._raise(e)
+            assert run.loss is not None
+            states = {a: p for a, p in e.parameters.items() if p.role == "state"}
+            outputs = {f"{address}:grad": value for address, value in run.gradients.items()}
+            outputs |= {f"{address}:next": e.moved.get(address, each.value) for address, each in states.items()}
+            outputs["loss"] = run.loss
+            reports = {**run.parts, **run.metrics}
+            outputs.update(reports)
+            with e.builder.at(self.runs[name].net.span):
+                outputs["finite"] = private.Finite(run.loss, *run.gradients.values())
+            carried = {a: (None, p.role) for a, p in e.parameters.items() if p.role == "parameter"}
+            carried |= {a: (f"{a}:next", "state") for a in states}
+            graph = self._graph(e, name, outputs, run, roles=("parameter", "state"))
+        names = tuple(f"{address}:grad" for address in run.gradients)
+        return self._unit(e, name, "grad", graph, run, carried=carried, reports=("loss", *reports), gradients=names)
+
+    def application(self, name: str) -> Unit:
+        """The second half of a divided step: the optimizer, given gradients. Raises SourceError."""
+        e = self._elaborator(Mode(training=True, given=True))
+        with e:
+            run = train.elaborate(e, self.runs[name])
+            self._raise(e)
+            carried: dict[str, tuple[str | None, str]] = {}
+            outputs: dict[str, Value] = {}
+            for address, each in e.parameters.items():
+                after = run.updated.get(address) if each.role == "parameter" else e.moved.get(address)
+                if each.role != "state" and after is not None:
+                    carried[address] = (f"{address}:next", each.role)
+                    outputs[f"{address}:next"] = after
+            graph = self._graph(e, name, outputs, run, roles=("parameter", "optimizer"), updated=True)
+        given = tuple(f"{address}:grad" for address in run.gradients)
+        return self._unit(e, name, "apply", graph, run, carried=carried, batch=given)
 
     def init(self, name: str) -> Unit:
         """The graph that makes every carried value of a run from a seed. Raises SourceError."""
@@ -277,17 +321,35 @@ class Program:
         return found
 
     def _graph(
-        self, e: Elaborator, name: str, outputs: dict[str, Value], run: train.Run, always: Iterable[str] = ()
+        self,
+        e: Elaborator,
+        name: str,
+        outputs: dict[str, Value],
+        run: train.Run,
+        always: Iterable[str] = (),
+        roles: tuple[str, ...] | None = None,
+        updated: bool = False,
     ) -> Graph:
-        """The graph with the carried inputs first, then the fields and the scalars that it reads."""
-        carried = [each.value for each in e.parameters.values() if each.value.node is None]
+        """The graph with the carried inputs first (of `roles` only; with `updated` only the weights that are), then the
+        fields and the scalars that it reads."""
+        carried = [
+            each.value
+            for address, each in e.parameters.items()
+            if each.value.node is None
+            and (roles is None or each.role in roles)
+            and not (updated and each.role == "parameter" and address not in run.updated)
+        ]
         full = e.builder.graph(name, outputs, e.builder.inputs)
         read = full.uses().keys()
         rest = [v for v in e.builder.inputs if v not in carried and (v in read or e.builder.names[v] in always)]
         kept = [each for each in carried if each in e.builder.inputs]
+        every = {each.value for each in e.parameters.values()}
+        rest = [each for each in rest if each not in every]
         return e.builder.graph(name, outputs, [*kept, *rest], {"B": run.settings.get("batch", 32)})
 
-    def _unit(self, e: Elaborator, name: str, kind: str, graph: Graph, run: train.Run | None = None, **more: Any) -> Unit:
+    def _unit(
+        self, e: Elaborator, name: str, kind: str, graph: Graph, run: train.Run | None = None, **more: Any
+    ) -> Unit:
         inputs = graph.input_names
         if run is not None:
             more.setdefault("batch", tuple(field for field in run.fields if field in inputs))

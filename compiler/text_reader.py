@@ -250,7 +250,7 @@ def read(text: str, sidecar: Mapping[str, Array]) -> Graph:
 
 
 class _Reader:
-    """Builds graphs from blocks. Each body has a builder of its own, so that it shares no node with its surroundings."""
+    """Builds graphs from blocks. Each body has a builder of its own: it shares no node with the graph outside."""
 
     def __init__(self, sidecar: Mapping[str, Array]) -> None:
         self._sidecar = sidecar

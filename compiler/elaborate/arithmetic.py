@@ -288,5 +288,3 @@ def _symbolic(symbol: str, left: Any, right: Any) -> Any:
             raise Problem("E0303", "a division by zero")
         return left - (left // right) * right
     return binary(symbol, tensor(left, "f32"), tensor(right, "f32"))
-
-

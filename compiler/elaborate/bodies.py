@@ -148,7 +148,7 @@ def _carried(
         value = expressions.evaluate(e, init, frame)
         if value is POISON:
             return POISON
-        if isinstance(value, Distribution | str | None) or isinstance(value, Template | Instance):
+        if isinstance(value, Distribution | str | Template | Instance | None):
             raise Problem("E0205", f"`{name.text}` needs a type", f"it begins as {describe(value)}")
         type = value.type if isinstance(value, Value) else Type(e.mode.working, ())
     frame.owner.parameters[name.text] = where

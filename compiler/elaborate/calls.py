@@ -247,14 +247,20 @@ def _builtin(
     if any(isinstance(value, Poison) for value in (*positional, *named.values())):
         return POISON
     if not variadic and len(positional) > len(known):
-        raise Problem("E0205", f"too many arguments for `{function.name}`", span=span, notes=(f"it has {_list(known)}",))
+        raise Problem(
+            "E0205", f"too many arguments for `{function.name}`", span=span, notes=(f"it has {_list(known)}",)
+        )
     if not variadic:
         doubled = [name for name in known[: len(positional)] if name in named]
         if doubled:
             raise Problem("E0205", f"`{doubled[0]}` is given twice", span=span)
-        wanted = [n for n in known[len(positional) :] if n not in named and parameters[n].default is inspect.Parameter.empty]
+        wanted = [
+            n for n in known[len(positional) :] if n not in named and parameters[n].default is inspect.Parameter.empty
+        ]
         if wanted:
-            raise Problem("E0205", f"`{function.name}` needs `{wanted[0]}`", span=span, notes=(f"it has {_list(known)}",))
+            raise Problem(
+                "E0205", f"`{function.name}` needs `{wanted[0]}`", span=span, notes=(f"it has {_list(known)}",)
+            )
     extra: dict[str, Any] = {"e": e, "frame": frame}
     return function.call(*(extra[name] for name in hidden), *positional, **named)
 

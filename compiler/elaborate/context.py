@@ -23,11 +23,13 @@ class Mode:
     """What is being built.
 
     `training`: dropout drops and states move on. `initial`: a parameter is its initial value and not an input, which
-    gives the graph that makes the weights. `working` is the element type that `f32` stands for.
+    gives the graph that makes the weights. `given`: gradients are inputs, `ADDRESS:grad`, for the half of a step that
+    comes after them. `working` is the element type that `f32` stands for.
     """
 
     training: bool = False
     initial: bool = False
+    given: bool = False
     working: str = "f32"
 
 
@@ -168,9 +170,13 @@ class Elaborator:
         elif isinstance(init, Value):
             made = init
         elif isinstance(init, int | float) and not isinstance(init, bool):
-            made = op.ConstantOfShape(self.shape_of(type), value=_one(init, type)) if type.shape else _scalar(init, type)
+            made = (
+                op.ConstantOfShape(self.shape_of(type), value=_one(init, type)) if type.shape else _scalar(init, type)
+            )
         else:
-            raise Problem("E0303", f"`{address}` cannot begin as that", "an initializer, a number or a tensor", span=span)
+            raise Problem(
+                "E0303", f"`{address}` cannot begin as that", "an initializer, a number or a tensor", span=span
+            )
         if made.type != type:
             raise Problem("E0301", f"`{address}` is {type}, and would begin as {made.type}", span=span)
         return made

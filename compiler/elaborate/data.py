@@ -173,7 +173,10 @@ def standardize(e: Elaborator, x: Any) -> Value:
     value = floating(x, "standardize")
     if value.type.rank > 1:
         raise Problem(
-            "E0303", "`standardize` is for a number or a vector of them", f"this is {value.type}", help="use `normalize`"
+            "E0303",
+            "`standardize` is for a number or a vector of them",
+            f"this is {value.type}",
+            help="use `normalize`",
         )
     plan, base = e.records.plan, e.records.feeds_address
     number = sum(name.startswith(f"{base}.mean") for name in plan.fitted) + 1

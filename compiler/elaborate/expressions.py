@@ -150,7 +150,9 @@ def _attribute(e: Elaborator, expr: ast.Attr, frame: Frame, part: bool) -> Any:
         return e.records.read(e, expr.name)
     if isinstance(target, Direction):
         raise Problem("E0208", "a direction has no parts")
-    raise Problem("E0208", f"{describe(target)} has no parts", "only nets, instances and records do", span=expr.name.span)
+    raise Problem(
+        "E0208", f"{describe(target)} has no parts", "only nets, instances and records do", span=expr.name.span
+    )
 
 
 def _written(expr: ast.Expr) -> str:
@@ -220,7 +222,9 @@ def _item(e: Elaborator, expr: ast.Item, frame: Frame) -> Any:
                 index.append(slice(*bounds))
             case _:
                 index.append(evaluate(e, each, frame))
-    flat = [part for each in index for part in ((each.start, each.stop, each.step) if isinstance(each, slice) else (each,))]
+    flat = [
+        part for each in index for part in ((each.start, each.stop, each.step) if isinstance(each, slice) else (each,))
+    ]
     if target is POISON or any(each is POISON for each in flat):
         return POISON
     if isinstance(target, Value):

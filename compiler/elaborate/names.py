@@ -101,7 +101,9 @@ def _let(e: Elaborator, let: ast.Let, home: Module) -> Any:
     return e.entities[key]
 
 
-def give(e: Elaborator, frame: Frame, name: ast.Name, value: Any, *, made_by: ast.Span | None, instance: Any = None) -> None:
+def give(
+    e: Elaborator, frame: Frame, name: ast.Name, value: Any, *, made_by: ast.Span | None, instance: Any = None
+) -> None:
     """Bind a name in the frame's body; a second value for one's own name is reported and the first one kept."""
     own = frame.scope.find(name.text)
     if own is None and frame.module.scope.get(name.text) is not None and not frame.library:
@@ -119,4 +121,3 @@ def give(e: Elaborator, frame: Frame, name: ast.Name, value: Any, *, made_by: as
         e.report.add(problem, name.span)
         return
     frame.scope.names[name.text] = Binding(value, name.span, instance, made_by)
-

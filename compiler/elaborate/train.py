@@ -77,7 +77,9 @@ def _declared(e: Elaborator, module: Module, name: ast.Name, kind: type, what: s
         return found
     known = [each for each, declaration in module.scope.items() if isinstance(declaration, kind)]
     guess = nearest(name.text, known)
-    message = f"`{name.text}` is not {what}" if found is not None else f"there is no {what.removeprefix('a ')} `{name.text}`"
+    message = (
+        f"`{name.text}` is not {what}" if found is not None else f"there is no {what.removeprefix('a ')} `{name.text}`"
+    )
     e.report.add(Problem("E0201", message, f"did you mean `{guess}`?" if guess else ""), name.span)
     return None
 
@@ -181,7 +183,9 @@ def _statements(e: Elaborator, section: ast.Train, frame: Frame, run: Run) -> No
                     if name.text not in KEYS:
                         guess = nearest(name.text, ("metrics", "group"))
                         help = f"did you mean `{guess}`?" if guess else ""
-                        raise Problem("E0207", f"a `train` section has no part called `{name.text}`", help, span=name.span)
+                        raise Problem(
+                            "E0207", f"a `train` section has no part called `{name.text}`", help, span=name.span
+                        )
                     raise Problem(code, text, "it comes with a later version of dlc", span=name.span)
                 case ast.Freeze() | ast.Load():
                     word = "freeze" if isinstance(statement, ast.Freeze) else "load"
@@ -217,7 +221,9 @@ def _key(e: Elaborator, name: ast.Name, statement: ast.Assign, frame: Frame, run
         run.loss_span = name.span
         if not isinstance(value, Value) or value.type != Type(e.mode.working, ()):
             help = "take its `mean`" if isinstance(value, Value) else None
-            raise Problem("E0301", "a loss is one number", f"this is {describe(value)}", span=statement.value.span, help=help)
+            raise Problem(
+                "E0301", "a loss is one number", f"this is {describe(value)}", span=statement.value.span, help=help
+            )
         run.loss = value
         e.label(value, "loss")
         frame.scope.names["loss"] = Binding(value, name.span, used=True)
@@ -229,7 +235,9 @@ def _setting(key: str, value: Any, span: ast.Span) -> Any:
     """The value of a key of the loop, checked; raises Problem."""
     if key == "keep":
         if not isinstance(value, Direction):
-            raise Problem("E0302", "`keep` wants a direction: `highest(dev.acc)`", f"this is {describe(value)}", span=span)
+            raise Problem(
+                "E0302", "`keep` wants a direction: `highest(dev.acc)`", f"this is {describe(value)}", span=span
+            )
         return {"direction": value.word, "split": value.split, "metric": value.metric}
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if key == "clip_norm":
@@ -294,8 +302,7 @@ def _learn(e: Elaborator, section: ast.Train, run: Run) -> None:
     learning = weights if e.mode.initial else _reached(e, run, weights)
     with e.builder.at(run.optimizer.span):
         for weight in learning:
-            g = weight.value if e.mode.initial else private.Gradient(run.loss, weight.value)
-            run.gradients[weight.address] = g
+            run.gradients[weight.address] = _gradient(e, run.loss, weight)
         clip = run.settings.get("clip_norm")
         clipped = run.gradients if clip is None or e.mode.initial else _clipped(run.gradients, clip)
         pairs = [(weight, clipped[weight.address]) for weight in learning]
@@ -303,6 +310,16 @@ def _learn(e: Elaborator, section: ast.Train, run: Run) -> None:
             run.updated = optimize.update(e, run.name, run.optimizer.value, pairs, run.frame)
         except Problem as problem:
             e.report.add(problem, run.optimizer.value.span)
+
+
+def _gradient(e: Elaborator, loss: Value, weight: Parameter) -> Value:
+    """The gradient of the loss: to be made by differentiation, or given. Initial states depend on its type alone."""
+    if e.mode.initial:
+        return weight.value
+    if e.mode.given:
+        return e.builder.input(f"{weight.address}:grad", weight.type)
+    gradient: Value = private.Gradient(loss, weight.value)
+    return gradient
 
 
 def _clipped(gradients: dict[str, Value], limit: float) -> dict[str, Value]:

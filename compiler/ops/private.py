@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from dlc.compiler.build import ints, op, private
+from dlc.compiler.build import current, ints, op, private
 from dlc.compiler.graph import Node, Value
-from dlc.compiler.ops.rules import ANY, expect, show, stretch
+from dlc.compiler.ops.rules import expect, show, stretch
 from dlc.compiler.registry import Call, IllTyped, define, evaluate, gradient, lower, no_gradient
 from dlc.compiler.types import FLOATS, Array, Dim, Polynomial, Shape, Type, product
 
@@ -216,8 +216,19 @@ def _(*values: Array) -> Array:
 
 @lower("dlc.Finite")
 def _(lowering: Any, node: Node, *values: Value) -> Value:
-    """One sum a value, and one test of their total: what is not finite makes every sum over it not finite.
+    """One sum a value and one test of their total: an infinity or NaN anywhere makes the total one.
 
-    The sums run over absolute values scaled down, so that they overflow only where a value is out of all proportion.
+    A sum that overflows counts as not finite: values of that size are past saving.
     """
-    raise NotImplementedError
+    if not values:
+        return current().constant(True, "bool")
+    wide = "f64" if any(value.dtype == "f64" for value in values) else "f32"
+    sums = []
+    for value in values:
+        short = value.dtype in ("f16", "bf16")  # their sums overflow at harmless values
+        total = op.Cast(value, to="f32") if short else value
+        if value.shape:
+            total = op.ReduceSum(total, keepdims=0)
+        sums.append(total if total.dtype == wide else op.Cast(total, to=wide))
+    total = sums[0] if len(sums) == 1 else op.Sum(*sums)
+    return op.Equal(total - total, 0.0)  # type: ignore[no-any-return]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Collection, Sequence
 
 from dlc.compiler.graph import Graph
@@ -117,25 +116,14 @@ def _skipped(pipeline: Pipeline, names: Sequence[str], without: Collection[str])
 
 
 def _check(name: str, before: Graph, graph: Graph, lowered: bool) -> None:
-    from dlc.compiler.verify import verify
+    from dlc.compiler.text import difference
+    from dlc.compiler.verify import Unsound, verify
 
     try:
         verify(graph, like=before, lowered=lowered)
-    except Exception as error:
-        raise BrokenPass(f"the pass {name} broke the graph {graph.name}: {error}\n{_difference(before, graph)}") from error
-
-
-def _difference(before: Graph, after: Graph) -> str:
-    """What a pass changed, as a unified difference of graph texts."""
-    from dlc.compiler.text import to_text
-
-    texts = []
-    for graph in (before, after):
-        try:
-            texts.append(to_text(graph).splitlines())
-        except Exception as error:
-            texts.append([f"(does not print: {error})"])
-    return "\n".join(difflib.unified_diff(texts[0], texts[1], "before", "after", lineterm=""))
+    except Unsound as error:
+        changes = difference(before, graph)
+        raise BrokenPass(f"the pass {name} broke the graph {graph.name}: {error}\n{changes}") from error
 
 
 __all__ = [

@@ -18,17 +18,19 @@ ONE: Monomial = ((), ())
 
 @dataclass
 class Combination:
-    """The sum of `terms`, each a tensor with its coefficient; `passes` counts the nodes that computed it before."""
+    """The sum of `terms`, each a tensor with its coefficient.
+
+    `passes` counts the nodes that computed it before. `cancelled` says that a term fell out, which for NaN it must not.
+    """
 
     terms: dict[Value, Coefficient] = field(default_factory=dict)
     passes: int = 0
+    cancelled: bool = False
 
     def add(self, tensor: Value, coefficient: Coefficient) -> None:
         total = plus(self.terms.get(tensor, {}), coefficient)
-        if total:
-            self.terms[tensor] = total
-        else:
-            self.terms.pop(tensor, None)
+        self.terms[tensor] = total
+        self.cancelled |= not total
 
 
 class Scalars:

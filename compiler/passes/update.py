@@ -8,7 +8,7 @@ from dlc.compiler.build import current, rewrite
 from dlc.compiler.graph import Graph, Node, Value
 from dlc.compiler.passes.combination import ONE, Coefficient, Combination, Scalars, combine, fixed, times
 from dlc.compiler.passes.match import argument, elements
-from dlc.compiler.passes.products import as_gemm, gemm
+from dlc.compiler.passes.products import as_gemm, gemm, has_addend
 
 NEXT = ":next"  # a graph's output that takes the place of an input of that name in the next step
 
@@ -23,7 +23,9 @@ def update(graph: Graph) -> Graph:
 
     `dlc.Finite` does not count as a reader: of a gradient that it alone reads it tests the cotangent dy instead.
     """
-    return _finite(rewrite(graph, _Rewriting(graph).visit))
+    for _ in range(2):  # the first turn may free products for the second
+        graph = rewrite(graph, _Rewriting(graph).visit)
+    return _finite(graph)
 
 
 class _Rewriting:
@@ -32,6 +34,7 @@ class _Rewriting:
         self.uses = _readers(graph)
         self.count = dict(self.uses)
         self.roots = {value for name, value in graph.outputs.items() if name.endswith(NEXT)}
+        self.done: set[Value] = set()  # the roots as they are now
 
     def visit(self, node: Node, inputs: tuple[Value | None, ...]) -> Value | None:
         if node.bodies or len(node.outputs) != 1:
@@ -40,6 +43,7 @@ class _Rewriting:
         value = old if inputs == node.inputs else current().add(node.op, inputs, node.attributes).output
         if old in self.roots and value.shape and value.type.is_float:
             value = self._shortest(value)
+            self.done.add(value)
         if value is old:
             return None
         self.count[value] = self.count.get(value, 0) + self.uses.get(old, 0)
@@ -47,19 +51,48 @@ class _Rewriting:
 
     def _shortest(self, root: Value) -> Value:
         scalars = Scalars()
-        sum_ = combine(root, lambda value: self.count.get(value, 2) == 1, scalars)
-        if sum_.passes < 2 or not sum_.terms:
+        sum_ = self._combination(root, scalars)
+        if sum_.passes < 2 or sum_.cancelled:
             return root
+        freed = self._without_shared_product(sum_, scalars)
+        if freed is not None:
+            return _Writer(self.graph, scalars, root).total(list(freed.terms.items()))()
         writer = _Writer(self.graph, scalars, root)
-        products = [term for term in sum_.terms if as_gemm(term) is not None and self._unshared(term, root)]
+        products = [term for term in sum_.terms if self._is_free_product(term)]
         if not products:
             plan = writer.total(list(sum_.terms.items()))
             return plan() if writer.passes < sum_.passes else root
         return writer.fused(sum_, products)
 
-    def _unshared(self, product: Value, root: Value) -> bool:
-        """Whether nothing but this sum reads a product. One taken out of a Gemm is new, and so unknown to the count."""
-        return self.count.get(product, 1) == 1
+    def _combination(self, root: Value, scalars: Scalars) -> Combination:
+        return combine(root, lambda value: self.count.get(value, 2) == 1, scalars)
+
+    def _parts(self, value: Value) -> list[Value]:
+        return list(self._combination(value, Scalars()).terms)
+
+    def _without_shared_product(self, sum_: Combination, scalars: Scalars) -> Combination | None:
+        """The sum with a product d that another root v' = d + ... reads too replaced by v' - ..., if v' is a term here.
+
+        That is Nesterov's momentum: then v' is d's only reader and becomes a Gemm.
+        """
+        for d, coefficient in sum_.terms.items():
+            if self.count.get(d, 1) != 2 or not (as_gemm(d) or any(map(self._is_free_product, self._parts(d)))):
+                continue
+            for other in (tensor for tensor in sum_.terms if tensor in self.done):
+                inner = self._combination(other, scalars)
+                if fixed(inner.terms.get(d, {})) != 1 or any(len(each) != 1 for each in inner.terms.values()):
+                    continue
+                result = Combination({tensor: k for tensor, k in sum_.terms.items() if tensor is not d})
+                result.add(other, coefficient)
+                for tensor, ((monomial, factor),) in ((t, k.items()) for t, k in inner.terms.items() if t is not d):
+                    result.add(tensor, times(coefficient, monomial, -factor))
+                return None if result.cancelled else result
+        return None
+
+    def _is_free_product(self, term: Value) -> bool:
+        """Whether a term is a product that this sum alone reads. One taken out of a Gemm is new, unknown to the count."""
+        node = as_gemm(term)
+        return node is not None and not has_addend(node) and self.count.get(term, 1) == 1
 
 
 class _Writer:
@@ -78,7 +111,7 @@ class _Writer:
         beta = 1.0
         if terms:
             beta = _common_number([coefficient for _, coefficient in terms])
-            c = self.total([(tensor, times(k, ONE, 1 / beta)) for tensor, k in terms])()
+            c = self.total([(tensor, times(k, ONE, beta, inverse=True)) for tensor, k in terms])()
         for product in products:
             alpha, scaled = self._scaled(product, sum_.terms[product])
             c = gemm(scaled, c, alpha=alpha, beta=beta)
@@ -96,7 +129,7 @@ class _Writer:
         assert node is not None
         a, b = node.inputs[:2]
         assert a is not None and b is not None
-        scalar = self.scalars.build(times(coefficient, ONE, 1 / alpha), product.dtype)
+        scalar = self.scalars.build(times(coefficient, ONE, alpha, inverse=True), product.dtype)
         first = elements(a.type, self.sizes) < elements(b.type, self.sizes)
         operands = (a * scalar, b) if first else (a, b * scalar)
         return alpha * node.attributes.get("alpha", 1.0), current().add(node.op, operands, node.attributes).output
@@ -164,14 +197,14 @@ def _finite(graph: Graph) -> Graph:
         """The operand that was computed later: the cotangent, which depends on the other."""
         a, b = product.inputs[:2]
         assert a is not None and b is not None
-        return max(a, b, key=lambda value: place.get(value.node, -1) if value.node is not None else -1)
+        return max(b, a, key=lambda value: place.get(value.node, -1) if value.node is not None else -1)
 
     def visit(node: Node, inputs: tuple[Value | None, ...]) -> Value | None:
         if node.op != "dlc.Finite":
             return None
         tested: dict[Value, None] = {}
         for value in node.operands():
-            terms = combine(value, lambda inner: not count.get(inner, 0), Scalars()).terms if not count[value] else {}
+            terms = combine(value, lambda inner: count.get(inner, 0) <= 1, Scalars()).terms if not count[value] else {}
             found = [later(product) for term in terms if (product := as_gemm(term))]
             if not found:
                 tested[value] = None

@@ -149,6 +149,13 @@ def test_comments_are_kept_with_their_places() -> None:
     assert (second.text, second.doc, second.own_line, second.span.column) == ("# one", False, False, 12)
 
 
+@pytest.mark.parametrize("text", ["", "1 +", "1 let y = 2", "1 in choice(1)", "(" * 1000, "'a'", "9" * 30])
+def test_what_is_not_one_expression(text: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        parse_expression(text, "--set x")
+    assert render_all(caught.value.diagnostics, {"--set x": text})
+
+
 def test_an_empty_file_is_a_program() -> None:
     assert parse("", "x").declarations == ()
     assert parse("# nothing\n", "x").declarations == ()

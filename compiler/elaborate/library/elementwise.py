@@ -1,0 +1,134 @@
+"""Functions of one or more tensors, element by element."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from dlc.compiler.build import op, private
+from dlc.compiler.elaborate.arithmetic import pair, stretch, tensor
+from dlc.compiler.elaborate.context import Elaborator
+from dlc.compiler.elaborate.entities import Builtin
+from dlc.compiler.elaborate.library.functions import BUILTINS, axis_of, floating, function, tensor_of
+from dlc.compiler.elaborate.problems import Problem
+from dlc.compiler.graph import Value
+from dlc.compiler.types import Polynomial
+
+
+def _pointwise(name: str, operator: str, python: Callable[[float], float] | None = None) -> None:
+    """A function of one tensor, and of compile-time numbers where `python` says how."""
+
+    def call(x: Any) -> Any:
+        if python is not None and isinstance(x, int | float) and not isinstance(x, bool):
+            try:
+                return python(x)
+            except (ValueError, OverflowError):
+                raise Problem("E0303", f"`{name}` of {x}") from None
+        if isinstance(x, Polynomial):
+            x = tensor(x, "f32")
+        return getattr(op, operator)(floating(x, name))
+
+    BUILTINS[name] = Builtin(name, call)
+
+
+for _name, _operator, _python in (
+    ("relu", "Relu", None), ("sigmoid", "Sigmoid", None), ("tanh", "Tanh", math.tanh), ("softplus", "Softplus", None),
+    ("softsign", "Softsign", None), ("exp", "Exp", math.exp), ("log", "Log", math.log), ("sqrt", "Sqrt", math.sqrt),
+    ("cos", "Cos", math.cos), ("sin", "Sin", math.sin), ("floor", "Floor", math.floor), ("mish", "Mish", None),
+    ("selu", "Selu", None), ("erf", "Erf", math.erf),
+):  # fmt: skip
+    _pointwise(_name, _operator, _python)
+
+
+@function("abs")
+def absolute(x: Any) -> Any:
+    return abs(x) if isinstance(x, int | float) else op.Abs(tensor_of(x, "abs"))
+
+
+@function("square")
+def square(x: Any) -> Any:
+    return x * x
+
+
+@function("leaky_relu")
+def leaky_relu(x: Any, slope: float = 0.01) -> Value:
+    return op.LeakyRelu(floating(x, "leaky_relu"), alpha=float(slope))  # type: ignore[no-any-return]
+
+
+@function("elu")
+def elu(x: Any, alpha: float = 1.0) -> Value:
+    return op.Elu(floating(x, "elu"), alpha=float(alpha))  # type: ignore[no-any-return]
+
+
+@function("gelu")
+def gelu(x: Any) -> Value:
+    """x * Phi(x), exactly (Hendrycks & Gimpel, 2016)."""
+    value = floating(x, "gelu")
+    return value * 0.5 * (op.Erf(value * math.sqrt(0.5)) + 1.0)  # type: ignore[no-any-return]
+
+
+@function("identity")
+def identity(x: Any) -> Any:
+    return x
+
+
+@function("detach")
+def detach(x: Any) -> Value:
+    return private.Detach(tensor_of(x, "detach"))  # type: ignore[no-any-return]
+
+
+def _extreme(name: str, operator: str, python: Callable[[Any, Any], Any]) -> None:
+    def call(a: Any, b: Any) -> Any:
+        if not isinstance(a, Value) and not isinstance(b, Value):
+            return python(a, b)
+        x, y = pair(a, b, "compared")
+        stretch(x.type, y.type, "compared")
+        return getattr(op, operator)(x, y)
+
+    BUILTINS[name] = Builtin(name, call)
+
+
+_extreme("minimum", "Min", min)
+_extreme("maximum", "Max", max)
+
+
+@function("clip")
+def clip(x: Any, low: float, high: float) -> Value:
+    value = tensor_of(x, "clip")
+    return op.Clip(value, low, high)  # type: ignore[no-any-return]
+
+
+@function("where")
+def where(condition: Any, a: Any, b: Any) -> Any:
+    """`a` where the condition holds, `b` elsewhere."""
+    if isinstance(condition, bool):
+        return a if condition else b
+    chosen = tensor_of(condition, "where")
+    if chosen.dtype != "bool":
+        raise Problem("E0302", "`where` chooses by truth values", f"the condition is {chosen.type}")
+    like = next((side.dtype for side in (a, b) if isinstance(side, Value)), "f32")
+    x, y = tensor(a, like), tensor(b, like)
+    x, y = pair(x, y, "chosen between")
+    stretch(x.type.with_shape(stretch(x.type, y.type, "chosen between")), chosen.type, "chosen between")
+    return op.Where(chosen, x, y)
+
+
+@function("cast")
+def cast(x: Any, to: str) -> Value:
+    return op.Cast(tensor_of(x, "cast"), to=to)  # type: ignore[no-any-return]
+
+
+@function("float")
+def float_(e: Elaborator, x: Any) -> Any:
+    return op.Cast(x, to=e.mode.working) if isinstance(x, Value) else float(x)
+
+
+@function("softmax")
+def softmax(x: Any, axis: int = -1) -> Value:
+    return op.Softmax(floating(x, "softmax"), axis=axis_of(x, axis))  # type: ignore[no-any-return]
+
+
+@function("log_softmax")
+def log_softmax(x: Any, axis: int = -1) -> Value:
+    return op.LogSoftmax(floating(x, "log_softmax"), axis=axis_of(x, axis))  # type: ignore[no-any-return]

@@ -1,0 +1,61 @@
+"""The table of the library's Python functions, and the checks that most of them share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from dlc.compiler.elaborate.entities import Builtin, describe
+from dlc.compiler.elaborate.problems import Problem
+from dlc.compiler.graph import Value
+from dlc.compiler.types import Polynomial
+
+BUILTINS: dict[str, Any] = {"pi": math.pi}
+
+
+def function(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Record a function under its name in the language. Parameters called `e`, `frame` are given by the elaborator."""
+
+    def record(call: Callable[..., Any]) -> Callable[..., Any]:
+        BUILTINS[name] = Builtin(name, call)
+        return call
+
+    return record
+
+
+def tensor_of(x: Any, what: str) -> Value:
+    """An argument that has to be a tensor; raises Problem."""
+    if not isinstance(x, Value):
+        raise Problem("E0302", f"`{what}` wants a tensor", f"this is {describe(x)}")
+    return x
+
+
+def floating(x: Any, what: str) -> Value:
+    """An argument that has to be a tensor of floats; raises Problem."""
+    value = tensor_of(x, what)
+    if not value.type.is_float:
+        raise Problem("E0302", f"`{what}` wants floats", f"this is {value.type}", help="convert it first: `float(x)`")
+    return value
+
+
+def axis_of(x: Value, axis: Any) -> int:
+    """One axis, counted from the front; a dimension's name stands for the axis that has it."""
+    if isinstance(axis, Polynomial):
+        found = [i for i, dim in enumerate(x.shape) if dim == axis]
+        if len(found) != 1:
+            raise Problem("E0303", f"{len(found) or 'no'} axes of {x.type} are {axis}", "say which by its number")
+        return found[0]
+    if isinstance(axis, bool) or not isinstance(axis, int):
+        raise Problem("E0302", "an axis is an integer or the name of a dimension", f"this is {describe(axis)}")
+    if not -x.type.rank <= axis < x.type.rank:
+        raise Problem("E0303", f"there is no axis {axis}", f"{x.type} has {x.type.rank}")
+    return axis % x.type.rank
+
+
+def axes_of(x: Value, axis: Any) -> tuple[int, ...] | None:
+    """One axis or several, in order; None for all."""
+    if axis is None:
+        return None
+    several = axis if isinstance(axis, list | tuple) else [axis]
+    return tuple(sorted({axis_of(x, each) for each in several}))

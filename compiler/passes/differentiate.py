@@ -1,0 +1,138 @@
+"""Replace every `dlc.Gradient` by the nodes that compute it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from dlc.compiler.build import current, op, private, rewrite
+from dlc.compiler.graph import Graph, Node, Value, topological
+from dlc.compiler.registry import IllTyped, NoGradient, cotangents, lookup
+
+
+class NotDifferentiable(IllTyped):
+    """A loss depends on a parameter through an operator that has no gradient rule, nor a reason for having none."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        where = f" at {node.span}" if node.span else ""
+        super().__init__(f"a gradient is wanted through {node.op}{where}, and dlc has no rule for it")
+
+
+def differentiate(graph: Graph) -> Graph:
+    """Reverse accumulation, in one sweep for all the gradients of a loss. Raises NotDifferentiable.
+
+    A loss may be made of gradients itself: those are replaced first. New nodes have the span of the node whose
+    derivative they belong to. What is not reached from the loss has a gradient of zeros.
+
+    >>> from dlc.compiler.build import Builder
+    >>> from dlc.compiler.types import Type
+    >>> with Builder() as builder:
+    ...     x = builder.input("x", Type("f32", ()))
+    ...     before = builder.graph("square", {"dx": private.Gradient(x * x, x)})
+    >>> print(*(node.op for node in before.nodes), "becomes", *(node.op for node in differentiate(before).nodes))
+    Mul dlc.Gradient becomes Constant Mul Add
+    """
+    while innermost := _innermost(graph):
+        graph = _replace(graph, innermost)
+    return graph
+
+
+def _innermost(graph: Graph) -> dict[Value, list[Value]]:
+    """The losses in which no gradient stands, with what each is differentiated by."""
+    above: set[Value] = set()  # values that a gradient leads to
+    found: dict[Value, list[Value]] = {}
+    for node in graph.nodes:
+        if node.op == "dlc.Gradient":
+            loss, w = _pair(node)
+            if loss not in above:
+                found.setdefault(loss, []).append(w)
+            above.update(node.outputs)
+        elif not above.isdisjoint(node.operands()):
+            above.update(node.outputs)
+    return found
+
+
+def _replace(graph: Graph, wanted: Mapping[Value, Sequence[Value]]) -> Graph:
+    done: dict[Value, dict[Value, Value]] = {}
+
+    def visit(node: Node, inputs: tuple[Value | None, ...]) -> Value | None:
+        if node.op != "dlc.Gradient":
+            return None
+        loss, w = _pair(node)
+        if loss not in wanted:
+            return None
+        if loss not in done:
+            done[loss] = gradients(loss, wanted[loss])
+        return done[loss][w]
+
+    return rewrite(graph, visit)
+
+
+def _pair(node: Node) -> tuple[Value, Value]:
+    loss, w = node.inputs
+    assert loss is not None and w is not None
+    return loss, w
+
+
+def gradients(loss: Value, ws: Sequence[Value]) -> dict[Value, Value]:
+    """The gradient of a scalar by each of `ws`, built in the current builder. Raises NotDifferentiable."""
+    nodes = topological([loss])
+    active = _active(nodes, ws)
+    parts: dict[Value, list[Value]] = {loss: [current().constant(1.0, loss.dtype)]} if loss in active else {}
+    for node in reversed(nodes):
+        if not any(output in parts for output in node.outputs):
+            continue
+        with current().at(node.span):
+            gs = [_total(parts, output) for output in node.outputs]
+            for value, cotangent in zip(_operands(node), _apply(node, gs), strict=False):
+                if value in active and cotangent is not None:
+                    parts.setdefault(value, []).append(_fitted(node, value, cotangent))
+    return {w: _total(parts, w) or private.ExpandTo(np.zeros((), w.type.numpy), shape=w.shape) for w in ws}
+
+
+def _active(nodes: Sequence[Node], ws: Sequence[Value]) -> set[Value]:
+    """The values on a path from one of `ws` along which something can flow."""
+    active = {w for w in ws if w.type.is_float}
+    for node in nodes:
+        if not active.isdisjoint(node.operands()) and not isinstance(lookup(node.op).gradient, NoGradient):
+            active.update(output for output in node.outputs if output.type.is_float)
+    return active
+
+
+def _operands(node: Node) -> tuple[Value | None, ...]:
+    """What a rule answers for: the inputs, missing ones too, then what the bodies capture."""
+    return (*node.inputs, *(value for body in node.bodies for value in body.captures()))
+
+
+def _apply(node: Node, gs: Sequence[Value | None]) -> Sequence[Value | None]:
+    rule = lookup(node.op).gradient
+    if isinstance(rule, NoGradient):
+        return ()
+    if rule is None:
+        raise NotDifferentiable(node)
+    return cotangents(node, gs)
+
+
+def _total(parts: dict[Value, list[Value]], value: Value) -> Value | None:
+    """The sum of what reaches a value, in one addition; it stays the value's only part."""
+    reached = parts.get(value)
+    if not reached:
+        return None
+    if len(reached) > 1:
+        with current().at(value.node.span if value.node else None):
+            parts[value] = reached = [reached[0] + reached[1] if len(reached) == 2 else op.Sum(*reached)]
+    return reached[0]
+
+
+def _fitted(node: Node, value: Value, cotangent: Value) -> Value:
+    """The cotangent in the shape of its value: a broadcast is undone here, for every rule."""
+    if cotangent.type == value.type:
+        return cotangent
+    if not lookup(node.op).broadcasts or cotangent.dtype != value.dtype:
+        raise AssertionError(f"the gradient rule of {node.op} gives {cotangent.type} for {value.type}")
+    summed: Value = private.SumTo(cotangent, shape=value.shape)
+    return summed
+
+
+__all__ = ["NotDifferentiable", "differentiate", "gradients"]
