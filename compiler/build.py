@@ -36,7 +36,7 @@ class Builder:
         self._interned: dict[Any, Node] = {}
         self._span: Span | None = None
         self._tokens: list[Any] = []
-        self.count = 0
+        self.made: list[Node] = []
 
     def __enter__(self) -> Builder:
         self._tokens.append(_CURRENT.set(self))
@@ -91,7 +91,7 @@ class Builder:
             types = lookup(op).infer(Call(op, operands, kept, bodies, outputs))
             found = Node(op, operands, kept, bodies, types, self._span)
             self._interned[key] = found
-            self.count += 1
+            self.made.append(found)
         elif self._span is not None and self._span != found.span:
             others = self.merged.get(found, ())
             if self._span not in others:

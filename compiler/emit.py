@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from dlc.compiler.graph import EMPTY, Attribute, Graph, Node, Value
 from dlc.compiler.manifest import Manifest, attach
 from dlc.compiler.text import content_hash

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlc.compiler.graph import EMPTY
 from dlc.compiler.types import ONNX_NUMBER, Type, from_onnx_number
 
 if TYPE_CHECKING:
@@ -75,10 +74,10 @@ class Source:
 class Manifest:
     """Version 1. `carried`, `batch` and `scalars` list exactly the model's inputs.
 
-    `reports` are outputs to show. For `eval` (whose outputs they are) and `report` (whose inputs): `totals` maps each output that is a sum over examples to the output that
-    counts them (None: the sum itself is wanted), `constants` are outputs that read no example, `arguments` gives for
-    each metric of the host the outputs it takes. `init_batch` names the batch inputs that `init` reads too. `data` is
-    the plan of a prepare file. `extensions` are further keys, each beginning with `x_`.
+    `reports` are outputs to show. `totals` maps each sum over examples to the output that counts them (None: the sum
+    itself is wanted) and `constants` are those that read no example: outputs of `eval`, inputs of `report`. `arguments`
+    gives for each metric of the host the outputs of `eval` that it takes. `init_batch` names the batch inputs that
+    `init` reads too. `data` is the plan of a prepare file. `extensions` are further keys, each beginning with `x_`.
     """
 
     kind: str
@@ -92,7 +91,7 @@ class Manifest:
     arguments: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     source: Source | None = None
     data: Json = None
-    extensions: Mapping[str, Json] = EMPTY
+    extensions: Mapping[str, Json] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The manifest as JSON, keys in order: the same manifest gives the same text. Raises ManifestError."""
@@ -142,8 +141,8 @@ class Manifest:
             wanted |= {name for names in self.arguments.values() for name in names}
         if self.kind == "step":
             wanted |= {"loss", "finite"} & set(outputs)
-        # The outputs of other kinds are what they are for, and listed nowhere else.
-        _same_names("outputs", set(outputs) if self.kind in ("step", "eval", "report") else wanted & set(outputs), wanted)
+        listed_all = self.kind in ("step", "eval", "report")  # the outputs of other kinds are listed nowhere else
+        _same_names("outputs", set(outputs) if listed_all else wanted & set(outputs), wanted)
         for name, carried in self.carried.items():
             if carried.output is not None and _field(inputs[name]) != _field(outputs[carried.output]):
                 raise ManifestError(

@@ -7,7 +7,7 @@ a file come out together as one SourceError.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,8 @@ from dlc.compiler.build import private
 from dlc.compiler.elaborate import bodies, data, expressions, instances, train
 from dlc.compiler.elaborate.context import Elaborator, Frame, Mode, Parameter, Stage
 from dlc.compiler.elaborate.entities import POISON, Instance, Place, Scope
-from dlc.compiler.elaborate.problems import Problem
+from dlc.compiler.elaborate.problems import Problem, Report
+from dlc.compiler.elaborate.settings import check_settings
 from dlc.compiler.graph import Graph, Value
 from dlc.compiler.metrics import NotAdditive, divide
 from dlc.compiler.types import Type
@@ -117,23 +118,31 @@ class Program:
     def check(self) -> tuple[Diagnostic, ...]:
         """Elaborate everything; returns the warnings. Raises SourceError with every mistake, each once."""
         found: dict[Diagnostic, None] = {}
-        attempts = [lambda: self.let_values() and ()]
-        attempts += [lambda name=name: self.prepare(name).warnings for name in self.datas]
-        attempts += [lambda name=name: self.net(name).warnings for name in self.nets]
-        for name in self.runs:
-            attempts += [
-                lambda name=name: self.step(name).warnings,
-                lambda name=name: self.evaluation(name)[0].warnings,
-            ]
-            attempts += [lambda name=name: self.init(name).warnings]
-        for attempt in attempts:
-            try:
-                found.update(dict.fromkeys(attempt() or ()))
-            except SourceError as error:
-                found.update(dict.fromkeys(error.diagnostics))
-        errors = [each for each in found if each.severity == "error"]
+        attempts: list[tuple[Callable[[str], Unit | tuple[Unit, Unit]], Iterable[str]]] = [
+            (self.prepare, self.datas),
+            (self.net, self.nets),
+            (self.step, self.runs),
+            (self.evaluation, self.runs),
+            (self.init, self.runs),
+        ]
+        try:
+            self.let_values()
+        except SourceError as error:
+            found.update(dict.fromkeys(error.diagnostics))
+        report = Report()
+        check_settings(self.source.main, library().main, report)
+        found.update(dict.fromkeys(report.diagnostics))
+        for attempt, names in attempts:
+            for name in names:
+                try:
+                    made = attempt(name)
+                except SourceError as error:
+                    found.update(dict.fromkeys(error.diagnostics))
+                else:
+                    found.update(dict.fromkeys((made[0] if isinstance(made, tuple) else made).warnings))
+        errors = {(each.code, each.primary.span): each for each in reversed(found) if each.severity == "error"}
         if errors:
-            raise SourceError(*sorted(errors, key=_position))
+            raise SourceError(*sorted(errors.values(), key=_position))
         return tuple(found)
 
     def net(self, name: str, working: str = "f32") -> Unit:
@@ -205,8 +214,10 @@ class Program:
             outputs.update(reports)
             with e.builder.at(self.runs[name].net.span):
                 outputs["finite"] = private.Finite(run.loss, *run.gradients.values())
-            carried = {a: (None, p.role) for a, p in e.parameters.items() if p.role == "parameter"}
-            carried |= {a: (f"{a}:next", "state") for a in states}
+            carried: dict[str, tuple[str | None, str]] = {
+                **{a: (None, p.role) for a, p in e.parameters.items() if p.role == "parameter"},
+                **{a: (f"{a}:next", "state") for a in states},
+            }
             graph = self._graph(e, name, outputs, run, roles=("parameter", "state"))
         names = tuple(f"{address}:grad" for address in run.gradients)
         return self._unit(e, name, "grad", graph, run, carried=carried, reports=("loss", *reports), gradients=names)
@@ -261,12 +272,14 @@ class Program:
                 self._raise(e)
                 raise AssertionError from error
             graph = self._graph(e, name, parts.outputs, run)
-        totals = {"totals": parts.totals, "constants": parts.constants}
+        totals, constants = parts.totals, parts.constants
         kept = _kept(e, ("parameter", "state", "frozen"))
-        evaluation = self._unit(e, name, "eval", graph, run, carried=kept, **totals)
+        evaluation = self._unit(e, name, "eval", graph, run, carried=kept, totals=totals, constants=constants)
         report = parts.report.graph(name, parts.results)
         names = tuple(parts.results)
-        return evaluation, Unit(name, "report", report, batch=report.input_names, reports=names, **totals)
+        return evaluation, Unit(
+            name, "report", report, batch=report.input_names, reports=names, totals=totals, constants=constants
+        )
 
     def prepare(self, name: str) -> Unit:
         """The graph from one decoded record to the fields of an example, with the host's plan. Raises SourceError."""
@@ -293,8 +306,9 @@ class Program:
             unit = self._unit(e, name, "prepare", graph, plan=plan, carried=carried, batch=batch)
             if not fitting:
                 return unit, None
-            fit = e.builder.graph(name, fitting, records)
-            return unit, self._unit(e, name, "fit", fit, plan=plan, batch=batch)
+            read = e.builder.graph(name, fitting, records).uses()
+            fit = e.builder.graph(name, fitting, [value for value in records if value in read])
+            return unit, self._unit(e, name, "fit", fit, plan=plan, batch=fit.input_names)
 
     # ----------------------------------------------------------------------------------------- the parts
 

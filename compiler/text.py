@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
 from dlc.compiler.graph import Attribute, Graph, Node, Value
 from dlc.compiler.types import Array, Dim, Polynomial, Type, dtype_of, substitute, symbol, symbols
 from dlc.dsl.ast import Span
@@ -118,7 +119,7 @@ class _Writer:
             yield inner + self._node(node, graph)
             for body in node.bodies:
                 yield from self._block("body", body, inner + "  ", inner + "    ")
-        results = [f"{_quoted(name, _BARE_NAME)} = {self._use(value)}" for name, value in graph.outputs.items()]
+        results = [f"{_quoted(name, _BARE)} = {self._use(value)}" for name, value in graph.outputs.items()]
         yield from _fitted(f"{inner}return" + (" " if results else ""), results, "")
 
     def _node(self, node: Node, graph: Graph) -> str:
@@ -126,7 +127,7 @@ class _Writer:
         inputs = [self._use(value) for value in node.inputs]
         if node.op == "Constant" and isinstance(attributes.get("value"), np.ndarray):
             inputs = [_content(attributes.pop("value"))]
-        pairs = [f"{_quoted(name, _BARE_NAME)} = {_literal(attributes[name])}" for name in sorted(attributes)]
+        pairs = [f"{_quoted(name, _BARE)} = {_literal(attributes[name])}" for name in sorted(attributes)]
         targets = ", ".join(f"{self._define(value, graph)}: {type_text(value.type)}" for value in node.outputs)
         spans = [_span(span) for span in (node.span, *graph.merged.get(node, ()))] if self.spans else ["_"]
         return (

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
 from dlc.compiler.build import Builder
 from dlc.compiler.graph import Attribute, Graph, Node, Value
 from dlc.compiler.registry import IllTyped

@@ -147,6 +147,10 @@ def binary(symbol: str, left: Any, right: Any) -> Any:
     if symbol == "/" and not any(isinstance(side, Value) and side.type.is_float for side in (left, right)):
         left, right = (op.Cast(side, to="f32") if isinstance(side, Value) else side for side in (left, right))
     a, b = pair(left, right, VERB[symbol])
+    if symbol == "*" and (_is_zero(left) or _is_zero(right)):
+        # Dropped here, where it is written (`weight_decay * w`): on the graph x * 0 is not 0 for an x that is NaN.
+        zeros: Value = private.ExpandTo(current().constant(0, a.dtype), shape=stretch(a.type, b.type, "multiplied"))
+        return zeros
     if a.dtype == "bool":
         raise Problem("E0302", f"truth values cannot be {VERB[symbol]}", f"{a.type} and {b.type}", help="use `where`")
     stretch(a.type, b.type, VERB[symbol])
@@ -166,6 +170,10 @@ def binary(symbol: str, left: Any, right: Any) -> Any:
         case "//":
             return op.Floor(a / b) if a.type.is_float else (a - a % b) / b
     raise AssertionError(symbol)
+
+
+def _is_zero(side: Any) -> bool:
+    return isinstance(side, int | float) and not isinstance(side, bool) and side == 0
 
 
 def unary(symbol: str, operand: Any) -> Any:
@@ -251,8 +259,9 @@ def _compare(symbol: str, left: Any, right: Any) -> Any:
 
 
 def _python(symbol: str, left: Any, right: Any) -> Any:
-    if symbol == "+" and isinstance(left, list | str) and type(left) is type(right):
-        return left + right
+    for kind in (list, str):
+        if symbol == "+" and isinstance(left, kind) and isinstance(right, kind):
+            return operator.add(left, right)
     for side in (left, right):
         if isinstance(side, bool) or not isinstance(side, NUMBER):
             raise Problem("E0302", f"these two cannot be {VERB[symbol]}", f"one is {describe(side)}")

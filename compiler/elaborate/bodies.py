@@ -49,8 +49,7 @@ def run(
         except Problem as problem:
             e.report.add(problem, statement.span)
     if not returned:
-        problem = Problem("E0206", "this body returns nothing", "`return` is missing", span=span)
-        e.report.add(problem, span)
+        e.report.add(Problem("E0206", "this body returns nothing", "`return` is missing"), span)
         return POISON
     if isinstance(result, tuple) and any(value is POISON for value in result):
         return POISON

@@ -9,7 +9,7 @@ from typing import Any
 from dlc.compiler.build import Builder, op
 from dlc.compiler.elaborate.entities import POISON, Distribution, Instance, Place, Scope
 from dlc.compiler.elaborate.problems import Problem, Report
-from dlc.compiler.graph import Value
+from dlc.compiler.graph import Node, Value
 from dlc.compiler.types import Dim, Type
 from dlc.dsl import ast
 from dlc.dsl.modules import Module, Program
@@ -69,13 +69,20 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A line for `dlc show`: a stage that was applied, how deep it lies, what came out and which weights it owns."""
+    """A stage that was applied, for `dlc show`.
 
-    depth: int
+    `kind` is `block`, `function`, `loop`, `branches` or `choice`. `label` is the address of the instance, or else the
+    text of the step; `place` the address of what it stands in, turns of loops included. `owned` are the weights and
+    states that it made, `nodes` what it added to the builder. The `inner` stages that follow in the list lie in it.
+    """
+
+    kind: str
     label: str
+    place: str
     type: Type | None
     owned: tuple[str, ...]
-    nodes: tuple[int, int]
+    nodes: tuple[Node, ...]
+    inner: int
     span: ast.Span
 
 

@@ -20,7 +20,7 @@ from dlc.compiler.elaborate.entities import (
 from dlc.compiler.elaborate.library import floating, function, tensor_of
 from dlc.compiler.elaborate.names import look, unknown
 from dlc.compiler.elaborate.problems import Problem
-from dlc.compiler.graph import Value
+from dlc.compiler.graph import Value, topological
 from dlc.compiler.types import FLOATS, INTEGERS, Type, symbol
 from dlc.dsl import ast
 from dlc.dsl.diagnostics import Label, nearest
@@ -142,8 +142,14 @@ class Records:
         if any(isinstance(dim, ast.Dots) for dim in declared.dims):
             self.plan.whole.add(name)
             return self.feeds.type.with_dtype(declared.name.text)
-        frame = Frame(e.library, Scope(), Instance(None, Place(("raw",)), declared.span), Place(("raw",)))
-        return bodies.resolve(e, declared, frame)
+        return self.declared(e, name)
+
+    def declared(self, e: Elaborator, name: str) -> Type:
+        """The type of a record as its reader's signature has it; raises Problem."""
+        assert self.reader is not None
+        signature = self.reader.fields[name]
+        frame = Frame(e.library, Scope(), Instance(None, Place(("raw",)), signature.span), Place(("raw",)))
+        return bodies.resolve(e, signature, frame)
 
     def _input(self, e: Elaborator, name: str, type: Type) -> Value:
         self.plan.records[name] = type
@@ -179,6 +185,9 @@ def standardize(e: Elaborator, x: Any) -> Value:
             help="use `normalize`",
         )
     plan, base = e.records.plan, e.records.feeds_address
+    needs = {each for node in topological([value]) for each in node.operands()} | {value}
+    if any(e.builder.names.get(each) in plan.fitted for each in needs):
+        raise Problem("E0303", "a value cannot be standardized twice", "it depends on fitted constants already")
     number = sum(name.startswith(f"{base}.mean") for name in plan.fitted) + 1
     suffix = "" if number == 1 else str(number)
     inputs = []
@@ -235,7 +244,22 @@ def prepare(e: Elaborator, data: ast.Data, module: Module) -> tuple[dict[str, Va
                     outputs[wanted.name] = _fitted_to(value, wanted, statement)
         except Problem as problem:
             e.report.add(problem, statement.span)
+    for split in plan.splits:
+        if split.get("by") is not None:
+            _ordered_by(e, data, e.records, split["by"])
     return outputs, plan
+
+
+def _ordered_by(e: Elaborator, data: ast.Data, records: Records, name: str) -> None:
+    """The record that a split is stratified by is read, whether or not a field is made of it."""
+    if name in records.plan.records:
+        return
+    if records.reader is None or records.reader.open:
+        records.plan.records[name] = Type("i64", ())
+    elif name not in records.reader.fields:
+        e.report.add(unknown(name, records.reader.fields, data.name.span, "the record"), data.name.span)
+    else:
+        records.plan.records[name] = records.declared(e, name)
 
 
 def _fitted_to(value: Any, wanted: Field, statement: ast.Field) -> Value:

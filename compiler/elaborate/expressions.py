@@ -18,6 +18,12 @@ from dlc.dsl import ast
 from dlc.dsl.diagnostics import Label, nearest
 
 
+DOING = {
+    "+": "adding", "-": "subtracting", "*": "multiplying by", "/": "dividing by", "//": "dividing by",
+    "%": "dividing by", "**": "raising to", "@": "multiplying by",
+}  # fmt: skip
+
+
 def evaluate(e: Elaborator, expr: ast.Expr, frame: Frame, *, place: Place | None = None, part: bool = False) -> Any:
     """The value of `expr`.
 
@@ -99,6 +105,9 @@ def _flat(e: Elaborator, expr: ast.Binary, frame: Frame) -> Any:
             left_part = expr.operands[0] if index == 0 else None
             secondary = _whence(e, frame, (left_part, expr.operands[index + 1]))
             problem.secondary = problem.secondary or secondary
+            other = _plain(expr.operands[index + 1])
+            if problem.code == "E0304" and other is not None:
+                problem.message = problem.message.replace("these two", f"{DOING[symbol.text]} `{other.name}`")
             problem.span = problem.span or _joined(expr.operands[0].span, expr.operands[index + 1].span)
             raise
         except IllTyped as error:
@@ -110,16 +119,21 @@ def _joined(first: ast.Span, last: ast.Span) -> ast.Span:
     return ast.Span(first.file, first.line, first.column, last.end_line, last.end_column)
 
 
+def _plain(operand: ast.Expr | None) -> ast.Ref | None:
+    while isinstance(operand, ast.Group):
+        operand = operand.inner
+    return operand if isinstance(operand, ast.Ref) else None
+
+
 def _whence(e: Elaborator, frame: Frame, operands: tuple[ast.Expr | None, ...]) -> tuple[Label, ...]:
     """Where the operands that are plain names got their values, and what those are."""
     labels = []
     for operand in operands:
-        while isinstance(operand, ast.Group):
-            operand = operand.inner
-        if isinstance(operand, ast.Ref):
-            binding = frame.scope.find(operand.name)
+        ref = _plain(operand)
+        if ref is not None:
+            binding = frame.scope.find(ref.name)
             if binding is not None and binding.made_by is not None and isinstance(binding.value, Value):
-                labels.append(Label(binding.made_by, f"{operand.name} is {binding.value.type}"))
+                labels.append(Label(binding.made_by, f"{ref.name} is {binding.value.type}"))
     return tuple(labels)
 
 

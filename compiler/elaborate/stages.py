@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 from dlc.compiler.elaborate import calls, expressions, instances
@@ -35,9 +36,9 @@ def chain(e: Elaborator, expr: ast.Chain, value: Any, frame: Frame, whole_of: In
 
 def _stage(e: Elaborator, stage: ast.Stage, value: Any, frame: Frame, place: Place | None) -> Any:
     """One stage, its mistakes reported at the stage."""
-    before = e.builder.count
-    weights = set(e.parameters)
-    depth = len(e.stages)
+    before = len(e.builder.made)
+    weights = len(e.parameters)
+    index = len(e.stages)
     step = stage.step
     made: Instance | None = None
     try:
@@ -54,12 +55,26 @@ def _stage(e: Elaborator, stage: ast.Stage, value: Any, frame: Frame, place: Pla
     if stage.alias is not None:
         give(e, frame, stage.alias, result, made_by=step.span, instance=made)
     if not frame.library:
-        owned = tuple(name for name in e.parameters if name not in weights)
-        text = made.address if made is not None else _label(step)
+        label = made.address if made is not None else _label(step)
         kind = result.type if isinstance(result, Value) else None
-        line = Stage(len(e.report.applications), text, kind, owned, (before, e.builder.count), step.span)
-        e.stages.insert(depth, line)
+        owned, nodes = tuple(islice(e.parameters, weights, None)), tuple(e.builder.made[before:])
+        inner = len(e.stages) - index
+        line = Stage(_kind(step, made), label, str(frame.place), kind, owned, nodes, inner, step.span)
+        e.stages.insert(index, line)
     return result
+
+
+def _kind(step: ast.Step, made: Instance | None) -> str:
+    match step:
+        case ast.Fan():
+            return "branches"
+        case ast.Pick():
+            return "choice"
+        case ast.Repeat() | ast.For():
+            return "loop"
+    if made is None:
+        return "function"
+    return "block" if made.chain is None else "loop"
 
 
 def _label(step: ast.Step) -> str:

@@ -58,6 +58,8 @@ def elaborate(e: Elaborator, section: ast.Train) -> Run:
     for name, each in declared.items():
         run.fields[name] = e.builder.input(name, each.type.with_shape((symbol("B"), *each.type.shape)))
     _wire(e, section, net, instance, declared, run)
+    if e.report.failed:
+        return run  # its names have no values: what the section says of them would be one mistake more for each
     frame = Frame(module, Scope(instance.inside), Instance(None, Place((run.name,)), section.span), Place((run.name,)))
     run.frame = frame
     for name, value in run.fields.items():
@@ -65,9 +67,9 @@ def elaborate(e: Elaborator, section: ast.Train) -> Run:
             frame.scope.names[name] = Binding(value, declared[name].span, used=True)
     with_scalars(e, frame.scope)
     _statements(e, section, frame, run)
+    _check_used(e, frame, run)
     if run.loss is not None and not e.report.failed:
         _learn(e, section, run)
-    _check_used(e, frame, run)
     return run
 
 
@@ -132,7 +134,7 @@ def _wire(
     for item in matched:
         mistake = _misfit(e, section, item, declared[item.name.text], run.fields[item.name.text], frame)
         if mistake is not None:
-            e.report.add(mistake, section.net.span)
+            e.report.add(mistake, section.data.span)
             return
     named = {item.name.text: run.fields[item.name.text] for item in matched}
     try:
@@ -196,9 +198,10 @@ def _statements(e: Elaborator, section: ast.Train, frame: Frame, run: Run) -> No
                     raise Problem("E0206", "this statement does not belong into a `train` section")
         except Problem as problem:
             e.report.add(problem, statement.span)
-    for name in ("loss", "optimizer"):
-        if not any(isinstance(s, ast.Assign) and s.names[0].text == name for s in section.body):
-            e.report.add(Problem("E0205", f"this `train` section has no `{name}`"), section.net.span)
+    for key in ("loss", "optimizer"):
+        given = any(isinstance(each, ast.Assign) and each.names[0].text == key for each in section.body)
+        if not given and not e.report.failed:
+            e.report.add(Problem("E0205", f"this `train` section has no `{key}`"), section.net.span)
 
 
 def _metric_names(section: ast.Section) -> Iterator[str]:

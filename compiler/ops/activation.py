@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from dlc.compiler.build import op
 from dlc.compiler.graph import Value
@@ -35,7 +36,7 @@ def _(g: Value) -> Value:
 
 
 @gradient("Abs")
-def _(g: Value, x: Value) -> Value:
+def _(g: Value, x: Value) -> Any:
     return g * op.Sign(x)
 
 
@@ -60,12 +61,12 @@ def _(g: Value, y: Value) -> Value:
 
 
 @gradient("Erf")
-def _(g: Value, x: Value) -> Value:
+def _(g: Value, x: Value) -> Any:
     return g * (2 / math.sqrt(math.pi) * op.Exp(-x * x))
 
 
 @gradient("Gelu")
-def _(g: Value, x: Value, *, approximate: str = "none") -> Value:
+def _(g: Value, x: Value, *, approximate: str = "none") -> Any:
     if approximate == "tanh":
         scale = math.sqrt(2 / math.pi)
         t = op.Tanh(scale * (x + 0.044715 * (x * x * x)))
@@ -80,29 +81,29 @@ def _(g: Value, y: Value) -> Value:
 
 
 @gradient("Softplus")
-def _(g: Value, x: Value) -> Value:
+def _(g: Value, x: Value) -> Any:
     return g * op.Sigmoid(x)
 
 
 @gradient("Softsign")
-def _(g: Value, x: Value) -> Value:
+def _(g: Value, x: Value) -> Any:
     below = 1 + op.Abs(x)
     return g / (below * below)
 
 
 @gradient("Mish")
-def _(g: Value, x: Value) -> Value:
+def _(g: Value, x: Value) -> Any:
     t = op.Tanh(op.Softplus(x))
     return g * (t + x * (1 - t * t) * op.Sigmoid(x))
 
 
 @gradient("Sin")
-def _(g: Value, x: Value) -> Value:
+def _(g: Value, x: Value) -> Any:
     return g * op.Cos(x)
 
 
 @gradient("Cos")
-def _(g: Value, x: Value) -> Value:
+def _(g: Value, x: Value) -> Any:
     return -g * op.Sin(x)
 
 
@@ -112,12 +113,12 @@ def _(g: Value, y: Value) -> Value:
 
 
 @gradient("Asin")
-def _(g: Value, x: Value) -> Value:
+def _(g: Value, x: Value) -> Any:
     return g / op.Sqrt(1 - x * x)
 
 
 @gradient("Acos")
-def _(g: Value, x: Value) -> Value:
+def _(g: Value, x: Value) -> Any:
     return -g / op.Sqrt(1 - x * x)
 
 
@@ -127,12 +128,12 @@ def _(g: Value, x: Value) -> Value:
 
 
 @gradient("Sinh")
-def _(g: Value, x: Value) -> Value:
+def _(g: Value, x: Value) -> Any:
     return g * op.Cosh(x)
 
 
 @gradient("Cosh")
-def _(g: Value, x: Value) -> Value:
+def _(g: Value, x: Value) -> Any:
     return g * op.Sinh(x)
 
 
@@ -142,12 +143,12 @@ def _(g: Value, y: Value) -> Value:
 
 
 @gradient("Asinh")
-def _(g: Value, x: Value) -> Value:
+def _(g: Value, x: Value) -> Any:
     return g / op.Sqrt(x * x + 1)
 
 
 @gradient("Acosh")
-def _(g: Value, x: Value) -> Value:
+def _(g: Value, x: Value) -> Any:
     return g / (op.Sqrt(x - 1) * op.Sqrt(x + 1))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from dlc.compiler.build import op
 from dlc.compiler.graph import Value
 from dlc.compiler.ops.rules import ANY, BOOL, NUMBERS, elementwise, expect, mask, stretch, together, unary, where
@@ -77,7 +78,7 @@ def _to_exponent(g: Value, y: Value, a: Value, b: Value) -> Value | None:
     if not b.type.is_float or b.constant is not None:
         return None
     cotangent = g * where(op.Equal(a, 0.0), 0.0, y * op.Log(where(op.Equal(a, 0.0), 1.0, a)))
-    return cotangent if b.dtype == a.dtype else op.Cast(cotangent, to=b.dtype)  # type: ignore[no-any-return]
+    return cotangent if b.dtype == a.dtype else op.Cast(cotangent, to=b.dtype)
 
 
 def _mod(call: Call) -> list[Type]:

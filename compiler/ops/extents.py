@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+
 from dlc.compiler.build import current, ints, op, private
 from dlc.compiler.graph import Node, Value
 from dlc.compiler.types import Dim, quotient
@@ -98,10 +99,10 @@ def _gather(_: Node, inputs: list[tuple[Dim, ...]]) -> tuple[Dim, ...] | None:
 def _slice(_: Node, inputs: list[tuple[Dim, ...]]) -> tuple[Dim, ...] | None:
     data, *bounds = inputs
     starts, ends, steps = bounds[0], bounds[1], bounds[3] if len(bounds) > 3 else (1,)
-    window = (starts[0], ends[0], steps[0])
-    if not all(isinstance(bound, int) for bound in window):
+    start, end, step = starts[0], ends[0], steps[0]
+    if not isinstance(start, int) or not isinstance(end, int) or step != 1:
         return None
-    return data[slice(*window)] if window[2] == 1 else None
+    return data[start:end]
 
 
 _MOVES: dict[str, Callable[[Node, list[tuple[Dim, ...]]], tuple[Dim, ...] | None]] = {

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import numpy as np
-from dlc.compiler.build import ints, op, private
+
+from dlc.compiler.build import current, op, private
 from dlc.compiler.graph import Value
 from dlc.compiler.ops.extents import extents
-from dlc.compiler.ops.rules import axis_of, expect, fixed, reduce_sum, replaced, zeros
+from dlc.compiler.ops.rules import axis_of, expect, fixed, reduce_sum, zeros
 from dlc.compiler.ops.shape import known
 from dlc.compiler.registry import Call, IllTyped, define, gradient, no_gradient
 from dlc.compiler.types import Dim, Type, dtype_of, product, quotient
@@ -31,9 +32,9 @@ define("Gather", _gather)
 
 
 @gradient("Gather")
-def _(g: Value, data: Value, indices: Value, *, axis: int = 0) -> Value:
+def _(g: Value, data: Value, indices: Value, *, axis: int = 0) -> Any:
     axis %= data.type.rank
-    return private.ScatterAdd(g, indices, axis=axis, shape=data.shape)  # type: ignore[no-any-return]
+    return private.ScatterAdd(g, indices, axis=axis, shape=data.shape)
 
 
 def _gather_elements(call: Call) -> list[Type]:
@@ -56,8 +57,8 @@ define("GatherElements", _gather_elements)
 
 
 @gradient("GatherElements")
-def _(g: Value, data: Value, indices: Value, *, axis: int = 0) -> Value:
-    return op.ScatterElements(zeros(data.type), indices, g, axis=axis, reduction="add")  # type: ignore[no-any-return]
+def _(g: Value, data: Value, indices: Value, *, axis: int = 0) -> Any:
+    return op.ScatterElements(zeros(data.type), indices, g, axis=axis, reduction="add")
 
 
 def _scatter_elements(call: Call) -> list[Type]:
@@ -102,19 +103,19 @@ define("GatherND", _gather_nd)
 
 
 @gradient("GatherND")
-def _(g: Value, data: Value, indices: Value) -> Value:
+def _(g: Value, data: Value, indices: Value) -> Any:
     """The tuples become places in the data with their axes made one, for duplicates to add up safely."""
     depth = indices.shape[-1]
     assert isinstance(depth, int)
     rows, rest = data.shape[:depth], data.shape[depth:]
     place: Value | None = None
     for i, dim in enumerate(rows):
-        size = private.Size(dim=dim) if not isinstance(dim, int) else np.int64(dim)
+        size: Value = current().constant(dim) if isinstance(dim, int) else private.Size(dim=dim)
         index = op.Gather(indices, np.int64(i), axis=-1)
         index = op.Where(index < 0, index + size, index)
         place = index if place is None else place * size + index
     shape = (product(rows), *rest)
-    return private.ReshapeTo(private.ScatterAdd(g, place, axis=0, shape=shape), shape=data.shape)  # type: ignore[no-any-return]
+    return private.ReshapeTo(private.ScatterAdd(g, place, axis=0, shape=shape), shape=data.shape)
 
 
 def _one_hot(call: Call) -> list[Type]:
@@ -176,7 +177,7 @@ def _steps(call: Call) -> Dim:
         assert first is not None and limit is not None and delta is not None
         if delta == 0:
             raise IllTyped("Range with a step of 0")
-        return max(math.ceil((limit.item() - first.item()) / delta.item()), 0)
+        return max(int(np.ceil((limit - first) / delta)), 0)
     bounds = [extents(call.inputs[i]) for i in range(3)]
     if any(bound is None for bound in bounds) or bounds[2] == (0,):
         raise IllTyped("Range: its bounds depend on data, so the length of the result is not known")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from dlc.compiler.build import op, private
 from dlc.compiler.graph import Value
-from dlc.compiler.ops.rules import NUMBERS, expect, show
+from dlc.compiler.ops.rules import NUMBERS, expect
 from dlc.compiler.registry import Call, IllTyped, define, gradient
 from dlc.compiler.types import Dim, Type, broadcast, product
 
@@ -46,7 +47,8 @@ def _(g: Value, a: Value, b: Value) -> tuple[Value, Value]:
 
 def _by_left(g: Value, b: Value) -> Value:
     if g.type.rank == 2 and b.type.rank == 2:
-        return op.Gemm(g, b, transB=1)  # type: ignore[no-any-return]
+        value: Value = op.Gemm(g, b, transB=1)
+        return value
     return g @ _transposed(b)
 
 
@@ -55,7 +57,8 @@ def _by_right(g: Value, a: Value, b: Value) -> Value:
     if b.type.rank == 2:
         rows = product(a.shape[:-1])
         flat, down = _reshape(a, (rows, a.shape[-1])), _reshape(g, (rows, g.shape[-1]))
-        return op.Gemm(flat, down, transA=1)  # type: ignore[no-any-return]
+        value: Value = op.Gemm(flat, down, transA=1)
+        return value
     return _transposed(a) @ g
 
 
@@ -99,8 +102,8 @@ def _(
     g: Value, a: Value, b: Value, c: Value | None,
     *, alpha: float = 1.0, beta: float = 1.0, transA: int = 0, transB: int = 0,
 ) -> tuple[Value, Value, Value | None]:  # fmt: skip
-    def gemm(left: Value, right: Value, trans_left: int, trans_right: int) -> Value:
-        return op.Gemm(left, right, alpha=alpha, transA=trans_left, transB=trans_right)  # type: ignore[no-any-return]
+    def gemm(left: Value, right: Value, trans_left: int, trans_right: int) -> Any:
+        return op.Gemm(left, right, alpha=alpha, transA=trans_left, transB=trans_right)
 
     to_a = gemm(b, g, transB, 1) if transA else gemm(g, b, 0, 1 - transB)
     to_b = gemm(g, a, 1, transA) if transB else gemm(a, g, 1 - transA, 0)
@@ -138,7 +141,7 @@ def _einsum(call: Call) -> list[Type]:
             raise IllTyped(f'Einsum "{equation}": "{term}" against {operand}')
         for letter, dim in zip(term, operand.shape, strict=True):
             if size.setdefault(letter, dim) != dim:
-                raise IllTyped(f'Einsum "{equation}": index {letter} is {size[letter]} and {dim} ({show(operand.shape)})')
+                raise IllTyped(f'Einsum "{equation}": index {letter} is {size[letter]} and {dim}')
     return [Type(dtype, tuple(size[letter] for letter in result))]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from dlc.compiler.build import current, ints, op, private
 from dlc.compiler.graph import Node, Value
 from dlc.compiler.ops.rules import expect, show, stretch
@@ -47,8 +48,8 @@ define("dlc.SumTo", _sum_to)
 
 
 @gradient("dlc.SumTo")
-def _(g: Value, x: Value) -> Value:
-    return private.ExpandTo(g, shape=x.shape)  # type: ignore[no-any-return]
+def _(g: Value, x: Value) -> Any:
+    return private.ExpandTo(g, shape=x.shape)
 
 
 def _stretched_axes(small: Shape, large: Shape) -> tuple[int, ...]:
@@ -59,18 +60,18 @@ def _stretched_axes(small: Shape, large: Shape) -> tuple[int, ...]:
 
 @evaluate("dlc.SumTo")
 def _(x: Array, *, shape: tuple[int, ...]) -> Array:
-    return x.sum(_stretched_axes(shape, x.shape), dtype=x.dtype).reshape(shape)
+    return np.reshape(x.sum(_stretched_axes(shape, x.shape), dtype=x.dtype), shape)
 
 
 @lower("dlc.SumTo")
-def _(lowering: Any, node: Node, x: Value) -> Value:
+def _(lowering: Any, node: Node, x: Value) -> Any:
     shape: Shape = node.attributes["shape"]
     axes = _stretched_axes(shape, x.shape)
     if not axes:
         return x
     ahead = x.type.rank - len(shape)
     summed: Value = op.ReduceSum(x, ints(*axes), keepdims=int(len(axes) > ahead))
-    return op.Squeeze(summed, ints(*range(ahead))) if 0 < ahead < len(axes) else summed  # type: ignore[no-any-return]
+    return op.Squeeze(summed, ints(*range(ahead))) if 0 < ahead < len(axes) else summed
 
 
 def _expand_to(call: Call) -> list[Type]:
@@ -84,8 +85,8 @@ define("dlc.ExpandTo", _expand_to)
 
 
 @gradient("dlc.ExpandTo")
-def _(g: Value, x: Value) -> Value:
-    return private.SumTo(g, shape=x.shape)  # type: ignore[no-any-return]
+def _(g: Value, x: Value) -> Any:
+    return private.SumTo(g, shape=x.shape)
 
 
 @evaluate("dlc.ExpandTo")
@@ -94,9 +95,9 @@ def _(x: Array, *, shape: tuple[int, ...]) -> Array:
 
 
 @lower("dlc.ExpandTo")
-def _(lowering: Any, node: Node, x: Value) -> Value:
+def _(lowering: Any, node: Node, x: Value) -> Any:
     shape: Shape = node.attributes["shape"]
-    return x if x.shape == shape else op.Expand(x, lowering.shape(shape))  # type: ignore[no-any-return]
+    return x if x.shape == shape else op.Expand(x, lowering.shape(shape))
 
 
 def _reshape_to(call: Call) -> list[Type]:
@@ -110,8 +111,8 @@ define("dlc.ReshapeTo", _reshape_to)
 
 
 @gradient("dlc.ReshapeTo")
-def _(g: Value, x: Value) -> Value:
-    return private.ReshapeTo(g, shape=x.shape)  # type: ignore[no-any-return]
+def _(g: Value, x: Value) -> Any:
+    return private.ReshapeTo(g, shape=x.shape)
 
 
 @evaluate("dlc.ReshapeTo")
@@ -120,19 +121,19 @@ def _(x: Array, *, shape: tuple[int, ...]) -> Array:
 
 
 @lower("dlc.ReshapeTo")
-def _(lowering: Any, node: Node, x: Value) -> Value:
+def _(lowering: Any, node: Node, x: Value) -> Any:
     """The shape is a constant if at most one dimension is neither a number nor the input's in that place."""
     shape: Shape = node.attributes["shape"]
     if x.shape == shape:
         return x
-    if all(isinstance(dim, int) for dim in shape):
-        return op.Reshape(x, ints(*shape), allowzero=1 if 0 in shape else None)  # type: ignore[no-any-return]
+    if node.output.type.is_static:
+        return op.Reshape(x, ints(*node.output.type.static_shape()), allowzero=1 if 0 in shape else None)
     if 0 in shape:
-        return op.Reshape(x, lowering.shape(shape), allowzero=1)  # type: ignore[no-any-return]
+        return op.Reshape(x, lowering.shape(shape), allowzero=1)
     target = [_dim_code(dim, x.shape[i : i + 1]) for i, dim in enumerate(shape)]
     if target.count(-1) > 1:
-        return op.Reshape(x, lowering.shape(shape))  # type: ignore[no-any-return]
-    return op.Reshape(x, ints(*target))  # type: ignore[no-any-return]
+        return op.Reshape(x, lowering.shape(shape))
+    return op.Reshape(x, ints(*target))
 
 
 def _dim_code(dim: Dim, same_place: Shape) -> int:
@@ -158,8 +159,8 @@ def _(*, dim: int) -> Array:
 
 
 @lower("dlc.Size")
-def _(lowering: Any, node: Node) -> Value:
-    return lowering.dim(node.attributes["dim"])  # type: ignore[no-any-return]
+def _(lowering: Any, node: Node) -> Any:
+    return lowering.dim(node.attributes["dim"])
 
 
 def _scatter_add(call: Call) -> list[Type]:
@@ -182,12 +183,13 @@ def _(g: Value, updates: Value, indices: Value, *, axis: int, shape: Shape) -> t
 @evaluate("dlc.ScatterAdd")
 def _(updates: Array, indices: Array, *, axis: int, shape: tuple[int, ...]) -> Array:
     result = np.zeros(shape, updates.dtype)
-    np.add.at(result, (*(slice(None),) * axis, indices), updates)
+    place: Any = (*(slice(None),) * axis, indices)
+    np.add.at(result, place, updates)
     return result
 
 
 @lower("dlc.ScatterAdd")
-def _(lowering: Any, node: Node, updates: Value, indices: Value) -> Value:
+def _(lowering: Any, node: Node, updates: Value, indices: Value) -> Any:
     """ScatterElements, whose CPU kernel adds duplicates in order; ScatterND's races on them."""
     axis: int = node.attributes["axis"]
     shape: Shape = node.attributes["shape"]
@@ -196,7 +198,7 @@ def _(lowering: Any, node: Node, updates: Value, indices: Value) -> Value:
     rows, places = private.ReshapeTo(updates, shape=flat), private.ReshapeTo(indices, shape=column)
     zero = private.ExpandTo(np.zeros((), updates.type.numpy), shape=shape)
     every = private.ExpandTo(places, shape=flat)
-    return op.ScatterElements(zero, every, rows, axis=axis, reduction="add")  # type: ignore[no-any-return]
+    return op.ScatterElements(zero, every, rows, axis=axis, reduction="add")
 
 
 def _finite(call: Call) -> list[Type]:
@@ -215,7 +217,7 @@ def _(*values: Array) -> Array:
 
 
 @lower("dlc.Finite")
-def _(lowering: Any, node: Node, *values: Value) -> Value:
+def _(lowering: Any, node: Node, *values: Value) -> Any:
     """One sum a value and one test of their total: an infinity or NaN anywhere makes the total one.
 
     A sum that overflows counts as not finite: values of that size are past saving.
@@ -231,4 +233,4 @@ def _(lowering: Any, node: Node, *values: Value) -> Value:
             total = op.ReduceSum(total, keepdims=0)
         sums.append(total if total.dtype == wide else op.Cast(total, to=wide))
     total = sums[0] if len(sums) == 1 else op.Sum(*sums)
-    return op.Equal(total - total, 0.0)  # type: ignore[no-any-return]
+    return op.Equal(total - total, 0.0)

@@ -1,8 +1,8 @@
 """Random bits from a counter: the same on every machine, and the same again when a run resumes.
 
 Element i of a tensor starts from i + k0 and goes through rounds of x -> (x * x + k) mod (2^31 - 1), in 64-bit integer
-arithmetic that every provider has. The keys k0 and k1..k3 come from (seed, step, site) by the same rounds on a vector of
-four. With i + k0 below 2^30 no two elements have squares that meet in the first round.
+arithmetic that every provider has. The keys k0 and k1..k3 come from (seed, step, site) by the same rounds on a vector
+of four. With i + k0 below 2^30 no two elements have squares that meet in the first round.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 from typing import Any
 
 import numpy as np
+
 from dlc.compiler.build import ints, op, private
 from dlc.compiler.graph import Node, Value
 from dlc.compiler.ops.rules import show
@@ -44,7 +45,7 @@ def _salts(site: str) -> Array:
 
 
 def _keys(seed: Any, step: Any, site: str, mod: Any) -> Any:
-    """Keys of a site, for numpy arrays and graph values alike. Seed and step are each followed by at least two rounds."""
+    """Keys of a site, for numpy arrays and graph values alike; at least two rounds follow the seed, and the step."""
     first, second, third = _salts(site)
     x = mod(mod(seed, MODULUS) + first * first % MODULUS, MODULUS)
     for salt in (second, mod(step, MODULUS), third, first, second):
@@ -58,11 +59,11 @@ def _(seed: Array, step: Array, *, site: str, shape: tuple[int, ...]) -> Array:
     x = np.arange(int(np.prod(shape, dtype=np.int64)), dtype=np.int64) + keys[0] % LIMIT
     for key in keys[1:]:
         x = (x * x + key) % MODULUS
-    return x.reshape(shape)
+    return np.reshape(x, shape)
 
 
 @lower("dlc.RandomBits")
-def _(lowering: Any, node: Node, seed: Value, step: Value) -> Value:
+def _(lowering: Any, node: Node, seed: Value, step: Value) -> Any:
     """The rounds run over a flat vector; each key is a vector of one, which stretches over it."""
     shape: Shape = node.attributes["shape"]
     keys = _keys(_Integer(seed), _Integer(step), node.attributes["site"], _mod)
@@ -70,7 +71,7 @@ def _(lowering: Any, node: Node, seed: Value, step: Value) -> Value:
     x = _Integer(op.Range(0, private.Size(dim=product(shape)), 1)) + _mod(start, LIMIT)
     for key in rest:
         x = _mod(x * x + key, MODULUS)
-    return private.ReshapeTo(x.value, shape=shape)  # type: ignore[no-any-return]
+    return private.ReshapeTo(x.value, shape=shape)
 
 
 class _Integer:

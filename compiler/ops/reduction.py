@@ -6,10 +6,22 @@ The axes of a reduction are its second input, a constant; without it all axes ar
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from dlc.compiler.build import ints, op, private
 from dlc.compiler.graph import Node, Value
-from dlc.compiler.ops.rules import NUMBERS, axis_of, expect, fixed, mask, normal_axis, reduce_sum, replaced, where, zeros
+from dlc.compiler.ops.rules import (
+    NUMBERS,
+    axis_of,
+    expect,
+    fixed,
+    mask,
+    normal_axis,
+    reduce_sum,
+    replaced,
+    where,
+    zeros,
+)
 from dlc.compiler.registry import Call, IllTyped, Infer, define, gradient, no_gradient, normal_axes
 from dlc.compiler.types import FLOATS, Array, Dim, Shape, Type, product
 
@@ -109,7 +121,7 @@ def _(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Value:
 
 
 @_reducing("ReduceL1")
-def _(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Value:
+def _(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Any:
     return g * op.Sign(x)
 
 
@@ -125,7 +137,7 @@ def _(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Value:
 
 
 @_reducing("ReduceLogSumExp")
-def _(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Value:
+def _(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Any:
     return g * op.Exp(x - y)
 
 
@@ -157,8 +169,8 @@ define("CumSum", _cumsum)
 
 
 @gradient("CumSum")
-def _(g: Value, x: Value, axis: Value, *, exclusive: int = 0, reverse: int = 0) -> Value:
-    return op.CumSum(g, axis, exclusive=exclusive, reverse=1 - reverse)  # type: ignore[no-any-return]
+def _(g: Value, x: Value, axis: Value, *, exclusive: int = 0, reverse: int = 0) -> Any:
+    return op.CumSum(g, axis, exclusive=exclusive, reverse=1 - reverse)
 
 
 def _top_k(call: Call) -> list[Type]:
@@ -177,10 +189,10 @@ define("TopK", _top_k)
 
 
 @gradient("TopK")
-def _(gs: list[Value | None], ys: tuple[Value, ...], x: Value, *, axis: int = -1, **_: int) -> Value | None:
+def _(gs: list[Value | None], ys: tuple[Value, ...], x: Value, *, axis: int = -1, **_: int) -> Any:
     if gs[0] is None:
         return None
-    return op.ScatterElements(zeros(x.type), ys[1], gs[0], axis=axis, reduction="add")  # type: ignore[no-any-return]
+    return op.ScatterElements(zeros(x.type), ys[1], gs[0], axis=axis, reduction="add")
 
 
 def _softmax(call: Call) -> list[Type]:
@@ -201,7 +213,7 @@ def _(g: Value, y: Value, *, axis: int = -1) -> Value:
 
 
 @gradient("LogSoftmax")
-def _(g: Value, y: Value, *, axis: int = -1) -> Value:
+def _(g: Value, y: Value, *, axis: int = -1) -> Any:
     """A cotangent that was scattered from few places (cross entropy) is summed before and added after the scatter."""
     axis %= y.type.rank
     scatter = g.node
@@ -209,7 +221,7 @@ def _(g: Value, y: Value, *, axis: int = -1) -> Value:
         data, indices, updates = scatter.inputs
         if _is_zero(data) and updates is not None and scatter.attributes.get("axis", 0) % y.type.rank == axis:
             dense = op.Exp(y) * -reduce_sum(updates, axis)
-            return op.ScatterElements(dense, indices, updates, axis=axis, reduction="add")  # type: ignore[no-any-return]
+            return op.ScatterElements(dense, indices, updates, axis=axis, reduction="add")
     return g - op.Exp(y) * reduce_sum(g, axis)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+
 from dlc.compiler.build import ints, op, private
 from dlc.compiler.graph import Value
 from dlc.compiler.registry import Call, IllTyped, Infer

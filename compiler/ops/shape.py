@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from dlc.compiler.build import ints, op, private
 from dlc.compiler.graph import Node, Value
@@ -81,8 +82,8 @@ define("Unsqueeze", _unsqueeze)
 
 
 @gradient("Reshape", "Flatten", "Squeeze", "Unsqueeze")
-def _(g: Value, x: Value) -> Value:
-    return private.ReshapeTo(g, shape=x.shape)  # type: ignore[no-any-return]
+def _(g: Value, x: Value) -> Any:
+    return private.ReshapeTo(g, shape=x.shape)
 
 
 def _transpose(call: Call) -> list[Type]:
@@ -97,9 +98,9 @@ define("Transpose", _transpose)
 
 
 @gradient("Transpose")
-def _(g: Value, *, perm: Sequence[int] | None = None) -> Value:
+def _(g: Value, *, perm: Sequence[int] | None = None) -> Any:
     order = perm or range(g.type.rank)[::-1]
-    return op.Transpose(g, perm=tuple(sorted(range(g.type.rank), key=order.__getitem__)))  # type: ignore[no-any-return]
+    return op.Transpose(g, perm=tuple(sorted(range(g.type.rank), key=order.__getitem__)))
 
 
 def _concat(call: Call) -> list[Type]:
@@ -142,7 +143,7 @@ def _split(call: Call) -> list[Type]:
         if not isinstance(total, int) and part * n != total:
             raise IllTyped(f"Split of {x} along axis {axis} into {n} equal parts: {total} does not divide")
         sizes = (*(part,) * (n - 1), total - part * (n - 1))
-        if n != call.outputs or isinstance(sizes[-1], int) and sizes[-1] < 0:
+        if n != call.outputs or (isinstance(sizes[-1], int) and sizes[-1] < 0):
             raise IllTyped(f"Split of {x} along axis {axis} into {n} parts")
     return [x.with_shape(replaced(x.shape, axis, size)) for size in sizes]
 
@@ -151,9 +152,9 @@ define("Split", _split)
 
 
 @gradient("Split")
-def _(gs: list[Value | None], ys: tuple[Value, ...], x: Value, *, axis: int = 0) -> Value:
+def _(gs: list[Value | None], ys: tuple[Value, ...], x: Value, *, axis: int = 0) -> Any:
     parts = [zeros(y.type) if g is None else g for g, y in zip(gs, ys, strict=True)]
-    return op.Concat(*parts, axis=axis)  # type: ignore[no-any-return]
+    return op.Concat(*parts, axis=axis)
 
 
 def _window(start: Dim, end: Dim, step: int, size: Dim) -> tuple[Dim, Dim]:
@@ -257,8 +258,8 @@ define("Expand", _expand)
 
 
 @gradient("Expand")
-def _(g: Value, x: Value) -> Value:
-    return private.SumTo(g, shape=x.shape)  # type: ignore[no-any-return]
+def _(g: Value, x: Value) -> Any:
+    return private.SumTo(g, shape=x.shape)
 
 
 def _amounts(inputs: Sequence[Value | None], x: Type) -> tuple[list[Dim], list[Dim]]:
@@ -342,5 +343,5 @@ define("Trilu", _trilu)
 
 
 @gradient("Trilu")
-def _(g: Value, x: Value, k: Value | None, *, upper: int = 1) -> Value:
-    return op.Trilu(g, k, upper=upper)  # type: ignore[no-any-return]
+def _(g: Value, x: Value, k: Value | None, *, upper: int = 1) -> Any:
+    return op.Trilu(g, k, upper=upper)

@@ -71,13 +71,13 @@ def common_factor(node: Node, x: Value, y: Value, *, sole: Sole) -> Value | None
     (a, s), (b, t) = left, right
     if not is_scalar(s) or not is_scalar(t) or a.type != b.type:
         return None
-    sign = _sign(s, t)
+    sign = sign_between(s, t)
     if sign is None:
         return None
     return (a + b if (node.op == "Add") == (sign > 0) else a - b) * s
 
 
-def _sign(s: Value, t: Value) -> int | None:
+def sign_between(s: Value, t: Value) -> int | None:
     """1 if two scalars are the same, -1 if one is the other's negative."""
     if s is t:
         return 1
@@ -90,12 +90,17 @@ def _sign(s: Value, t: Value) -> int | None:
 @rule("Mul", "Div")
 def one_factor(node: Node, x: Value, y: Value) -> Value | None:
     """x * 1, x / 1 -> x; x * -1, x / -1 -> -x"""
-    return {1.0: lambda: x, -1.0: lambda: -x}.get(number(y), lambda: None)()  # type: ignore[arg-type]
+    factor = number(y)
+    if factor == 1:
+        return x
+    return -x if factor == -1 and x.type.is_float else None
 
 
 @rule("Mul", "Div")
 def negative_factor(node: Node, x: Value, y: Value, *, sole: Sole) -> Value | None:
     """Signs move outward, where sums and matrix products take them: -x * y -> -(x * y), and -x * 2 -> x * -2."""
+    if not x.type.is_float:
+        return None
     apply = getattr(op, node.op)
     a, b = argument(x, "Neg"), argument(y, "Neg")
     if a is not None and b is not None:
@@ -109,15 +114,19 @@ def negative_factor(node: Node, x: Value, y: Value, *, sole: Sole) -> Value | No
 
 @rule("Neg")
 def negated(node: Node, x: Value, *, sole: Sole) -> Value | None:
-    """--x -> x; -(x - y) -> y - x; -(x * c), -(x / c) take the sign into c."""
+    """--x -> x; -(x - y) -> y - x, also as a factor; -(x * c), -(x / c) take the sign into c."""
     if (a := argument(x, "Neg")) is not None:
         return a
     if (terms := arguments(x, "Sub")) and sole(x):
         return terms[1] - terms[0]
     for name in ("Mul", "Div"):
-        factors = arguments(x, name)
-        if factors and (c := number(factors[1])) is not None and (k := constant(-c, x)) is not None:
+        factors = arguments(x, name) if x.type.is_float else None
+        if not factors:
+            continue
+        if (c := number(factors[1])) is not None and (k := constant(-c, x)) is not None:
             return getattr(op, name)(factors[0], k)  # type: ignore[no-any-return]
+        if (terms := arguments(factors[0], "Sub")) and sole(x) and sole(factors[0]):
+            return getattr(op, name)(terms[1] - terms[0], factors[1])  # type: ignore[no-any-return]
     return None
 
 

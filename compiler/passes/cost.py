@@ -9,7 +9,9 @@ from dlc.compiler.passes.match import elements
 from dlc.compiler.types import Type
 
 NODE = 2000  # elements that an elementwise pass handles in the time that a node costs by itself, about a microsecond
-_FREE = frozenset({"Constant", "dlc.Detach", "dlc.ExpandTo", "dlc.ReshapeTo", "dlc.Size", "Reshape", "Squeeze", "Unsqueeze"})
+_FREE = frozenset(
+    {"Constant", "dlc.Detach", "dlc.ExpandTo", "dlc.ReshapeTo", "dlc.Size", "Reshape", "Squeeze", "Unsqueeze"}
+)
 
 
 def cost(graph: Graph) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dlc.compiler.build import rewrite
 from dlc.compiler.graph import Graph
 from dlc.compiler.passes.bodies import in_bodies
-from dlc.compiler.build import rewrite
 
 
 def dce(graph: Graph) -> Graph:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+
 from dlc.compiler.build import current, op, private, rewrite
 from dlc.compiler.graph import Graph, Node, Value, topological
 from dlc.compiler.registry import IllTyped, NoGradient, cotangents, lookup

@@ -40,9 +40,7 @@ def _visit(node: Node, inputs: tuple[Value | None, ...]) -> Sequence[Value] | No
     from dlc.compiler.evaluate import evaluate_node
 
     arrays = evaluate_node(node, [None if value is None else value.constant for value in inputs])
-    return [
-        current().constant(array, output.dtype) for array, output in zip(arrays, node.outputs, strict=True)
-    ]
+    return [current().constant(array, output.dtype) for array, output in zip(arrays, node.outputs, strict=True)]
 
 
 def _bytes(value: Value) -> int:

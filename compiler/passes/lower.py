@@ -46,10 +46,7 @@ class Lowering:
         total: Value | None = None
         for monomial, coefficient in sorted(dim.terms, key=lambda term: term[1] < 0):
             term = self._term(monomial, abs(coefficient) if total is not None else coefficient)
-            if total is None:
-                total = term
-            else:
-                total = total - term if coefficient < 0 else total + term
+            total = term if total is None else total - term if coefficient < 0 else total + term
         assert total is not None, "a polynomial has terms"
         return total
 
@@ -96,17 +93,15 @@ class Lowering:
         if isinstance(atom, Quotient):
             # Integer division cuts toward zero, which is downward: dimensions are not negative.
             numerator, divisor = self.dim(atom.numerator), self.dim(atom.divisor)
-            return (numerator + (divisor - 1 if not isinstance(atom.divisor, int) else atom.divisor - 1)) / divisor if (
-                atom.ceiling
-            ) else numerator / divisor
+            return (numerator + (divisor - 1)) / divisor if atom.ceiling else numerator / divisor
         for value in self._inputs:
             if value.shape == (symbol(atom),):
                 return op.Size(value)  # type: ignore[no-any-return]
         if atom not in self._axes:
-            known = ", ".join(f"{name}" for name in self._axes) or "none"
+            known = ", ".join(self._axes) or "none"
             raise UnknownDimension(
-                f"the dimension {atom} cannot be read at run time: no input of {self.graph.name} has it as an axis of its"
-                f" own (the dimensions that inputs have: {known})"
+                f"the dimension {atom} cannot be read at run time: no input of {self.graph.name} has it as an axis of"
+                f" its own (those that inputs have: {known})"
             )
         value, axis = self._axes[atom]
         return op.Squeeze(_extent(value, axis, axis + 1))  # type: ignore[no-any-return]
@@ -134,9 +129,9 @@ def _lower(graph: Graph, offered: dict[Node, None], lowering: Lowering) -> Graph
         elif node in offered:
             return None
         else:
-            target = node if inputs == node.inputs else current().add(
-                node.op, inputs, node.attributes, node.bodies, len(node.outputs)
-            )
+            target = node
+            if inputs != node.inputs:
+                target = current().add(node.op, inputs, node.attributes, node.bodies, len(node.outputs))
             offered[target] = None
         try:
             return record.lower(lowering, target, *inputs)  # type: ignore[no-any-return]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+
 from dlc.compiler.build import current
 from dlc.compiler.graph import Value
 from dlc.compiler.types import Dim, Type, substitute, symbols

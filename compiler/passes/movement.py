@@ -36,12 +36,13 @@ def transpose(node: Node, x: Value) -> Value | None:
 def transpose_of_units(node: Node, x: Value) -> Value | None:
     """Moving only axes of size 1 keeps the elements in order: a reshape, which copies nothing."""
     moved = [axis for axis in permutation(node.output) if x.shape[axis] != 1]
-    return private.ReshapeTo(x, shape=node.output.shape) if moved == sorted(moved) else None
+    shape = node.output.shape
+    return private.ReshapeTo(x, shape=shape) if moved == sorted(moved) and _is_easy(shape) else None
 
 
 @rule(*_RESHAPES)
 def reshape(node: Node, x: Value, *_: Value) -> Value | None:
-    """Reshapes to the same type; the first of two; a stretched scalar is stretched to the new shape.
+    """Reshapes to the same type; the first of two; a scalar, stretched or not, is stretched to the new shape.
 
     Two become one only where the result has at most one symbolic dimension, so that its shape is a constant.
     """
@@ -53,7 +54,7 @@ def reshape(node: Node, x: Value, *_: Value) -> Value | None:
         source = source.node.inputs[0]
     if source.shape == shape:
         return source
-    copied = argument(source, "dlc.ExpandTo")
+    copied = source if not source.shape else argument(source, "dlc.ExpandTo")
     if copied is not None and not copied.shape:
         return private.ExpandTo(copied, shape=shape)  # type: ignore[no-any-return]
     return private.ReshapeTo(source, shape=shape) if source is not x and _is_easy(shape) else None

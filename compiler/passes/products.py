@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from dlc.compiler.build import current, op
+
+from dlc.compiler.build import current, op, private
 from dlc.compiler.graph import Node, Value
-from dlc.compiler.passes.algebra import _sign
-from dlc.compiler.passes.match import Sole, argument, arguments, attributes, elements, is_scalar, number, rule
+from dlc.compiler.passes.algebra import sign_between
+from dlc.compiler.passes.match import Sole, argument, arguments, elements, is_scalar, number, rule
+from dlc.compiler.passes.movement import permutation
 from dlc.compiler.types import broadcast
 
 
@@ -48,7 +50,7 @@ def transposed_operand(node: Node, x: Value, y: Value, c: Value | None = None) -
     """A Gemm reads its matrices in either order: a Transpose before it is only a flag."""
     if as_gemm(node.output) is None:
         return None
-    a, b = argument(x, "Transpose"), argument(y, "Transpose")
+    a, b = (argument(side, "Transpose") if _is_transposed(side) else None for side in (x, y))
     if a is None and b is None:
         return None
     given = dict(node.attributes)
@@ -57,6 +59,33 @@ def transposed_operand(node: Node, x: Value, y: Value, c: Value | None = None) -
     if b is not None:
         given["transB"] = 1 - given.get("transB", 0)
     return _gemm(x if a is None else a, y if b is None else b, c, **given)
+
+
+def _is_transposed(value: Value) -> bool:
+    return value.op == "Transpose" and permutation(value) == (1, 0)
+
+
+@rule("Gemm")
+def defaults(node: Node, x: Value, y: Value, c: Value | None = None) -> Value | None:
+    """Attributes that say what ONNX says without them are left out."""
+    short = _gemm(x, y, c, **node.attributes)
+    return short if short.node is not None and short.node.attributes != node.attributes else None
+
+
+@rule("dlc.ReshapeTo")
+def matrix_times_vector(node: Node, x: Value, *, sole: Sole) -> Value | None:
+    """A product with one row or column, made of a vector and read as one, is MatMul with that vector."""
+    found = as_gemm(x)
+    if found is None or has_addend(found) or not sole(x) or found.attributes.get("alpha", 1.0) != 1.0:
+        return None
+    a, b = found.inputs[:2]
+    assert a is not None and b is not None
+    left, right = argument(a, "dlc.ReshapeTo"), argument(b, "dlc.ReshapeTo")
+    if right is not None and right.type.rank == 1 and x.shape[1] == 1:
+        return right @ a if found.attributes.get("transA", 0) else a @ right
+    if left is not None and left.type.rank == 1 and x.shape[0] == 1:
+        return b @ left if found.attributes.get("transB", 0) else left @ b
+    return None
 
 
 @rule("Add", "Sub")
@@ -69,6 +98,19 @@ def product_plus(node: Node, x: Value, y: Value, *, sole: Sole) -> Value | None:
         alpha = sign * found.attributes.get("alpha", 1.0)
         beta = -1.0 if node.op == "Sub" and product is x else 1.0
         return gemm(product, other, alpha=alpha, beta=beta)
+    return None
+
+
+@rule("Sum")
+def product_in_sum(node: Node, *terms: Value, sole: Sole) -> Value | None:
+    """A sum of two terms is an Add; a product that nothing else reads is added last, for its Gemm to do so."""
+    if len(terms) <= 2:
+        return terms[0] + terms[1] if len(terms) == 2 else terms[0]
+    for product in terms:
+        found = as_gemm(product)
+        if found is not None and not has_addend(found) and sole(product):
+            rest = [term for term in terms if term is not product]
+            return product + op.Sum(*rest)  # type: ignore[no-any-return]
     return None
 
 
@@ -134,13 +176,8 @@ def one_hot(node: Node, data: Value, indices: Value, updates: Value, *, sole: So
     if indices.shape[axis] != 1 or rows != data.shape[:axis] + data.shape[axis + 1 :]:
         return None
     x, scale = factors
-    if not is_scalar(scale) or not is_scalar(added) or _sign(scale, added) != -1 or not sole(data):
+    if not is_scalar(scale) or not is_scalar(added) or sign_between(scale, added) != -1 or not sole(data):
         return None
-    from dlc.compiler.build import private
-
     label = private.ReshapeTo(indices, shape=rows)
     hot = op.OneHot(label, np.asarray(classes, np.int64), np.asarray([0, 1], x.type.numpy), axis=axis)
     return (x - hot) * scale
-
-
-__all__ = ["as_gemm", "attributes", "gemm", "has_addend"]

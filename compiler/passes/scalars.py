@@ -56,7 +56,7 @@ def sum_with_scalar(node: Node, x: Value, y: Value, *, sole: Sole) -> Value | No
 
 @rule("Mul", "Div", table=OUTWARD)
 def quotient(node: Node, x: Value, y: Value, *, sole: Sole) -> Value | None:
-    """(x * s) / (y * t) -> (x / y) * (s / t); a factor of one side alone moves outside too, unless that side is small."""
+    """(x * s) / (y * t) -> (x / y) * (s / t); the factor of one side alone moves out too, unless that side is small."""
     left, right = (
         found if (found := _factor(side, sole)) and found[0].type == node.output.type else None for side in (x, y)
     )

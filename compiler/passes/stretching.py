@@ -10,16 +10,22 @@ from dlc.compiler.registry import operators
 from dlc.compiler.types import Dim, Shape, product
 
 _ELEMENTWISE = tuple(
-    name for name, record in operators().items() if record.broadcasts and name not in ("MatMul", "Gemm", "PRelu", "Clip")
+    name
+    for name, record in operators().items()
+    if record.broadcasts and name not in ("MatMul", "Gemm", "PRelu", "Clip")
 )
 _OF_ONE_ELEMENT = (
-    "Neg", "Abs", "Sign", "Relu", "Exp", "Log", "Sqrt", "Reciprocal", "Sigmoid", "Softplus", "Tanh", "Erf", "Not", "Cast",
+    "Neg", "Abs", "Sign", "Relu", "Exp", "Log", "Sqrt", "Reciprocal", "Sigmoid", "Softplus", "Tanh", "Erf", "Not",
+    "Cast",
 )  # fmt: skip
 
 
 @rule(*_ELEMENTWISE, *_OF_ONE_ELEMENT)
 def stretch_late(node: Node, *inputs: Value) -> Value | None:
-    """Elementwise operators stretch by themselves: they take what is stretched as it was, or stretch what they give."""
+    """Elementwise operators stretch by themselves: they take what is stretched as it was, or stretch what they give.
+
+    A constant of one element is a scalar to them.
+    """
     plain = [_unstretched(value) for value in inputs]
     if all(a is b for a, b in zip(plain, inputs, strict=True)):
         return None
@@ -29,7 +35,10 @@ def stretch_late(node: Node, *inputs: Value) -> Value | None:
 
 def _unstretched(value: Value) -> Value:
     x = argument(value, "dlc.ExpandTo")
-    return value if x is None else x
+    if x is not None:
+        return x
+    array = value.constant
+    return current().constant(array.reshape(())) if array is not None and array.size == 1 and array.ndim else value
 
 
 def _stretched(value: Value, shape: Shape) -> Value:
@@ -38,13 +47,13 @@ def _stretched(value: Value, shape: Shape) -> Value:
 
 @rule("dlc.ExpandTo")
 def expand(node: Node, x: Value) -> Value | None:
-    """A stretch that changes nothing, and the second of two. One that only puts 1s in front is a reshape."""
+    """A stretch that changes nothing, and the second of two. One of a tensor that only adds axes is a reshape."""
     shape: Shape = node.attributes["shape"]
     if x.shape == shape:
         return x
     if (inner := argument(x, "dlc.ExpandTo")) is not None:
         return private.ExpandTo(inner, shape=shape)  # type: ignore[no-any-return]
-    if shape[len(shape) - x.type.rank :] == x.shape and product(shape) == x.type.size:
+    if x.shape and shape[len(shape) - x.type.rank :] == x.shape and product(shape) == x.type.size:
         return private.ReshapeTo(x, shape=shape)  # type: ignore[no-any-return]
     return None
 
@@ -105,7 +114,7 @@ def _factor_outside(node: Node, x: Value, sole: Sole) -> Value | None:
 @rule("ReduceSum")
 def sum_of_squares(node: Node, x: Value, axes: Value | None = None, *, sole: Sole) -> Value | None:
     factors = arguments(x, "Mul")
-    if not factors or factors[0] is not factors[1] or not sole(x):
+    if not factors or factors[0] is not factors[1] or not sole(x) or not x.type.is_float:
         return None
     return current().add("ReduceSumSquare", (factors[0], *node.inputs[1:]), node.attributes).output
 

@@ -10,6 +10,7 @@ from dlc.compiler.passes.combination import ONE, Coefficient, Combination, Scala
 from dlc.compiler.passes.match import argument, elements
 from dlc.compiler.passes.products import as_gemm, gemm, has_addend
 
+PRODUCTS = ("MatMul", "Gemm")
 NEXT = ":next"  # a graph's output that takes the place of an input of that name in the next step
 
 
@@ -90,7 +91,7 @@ class _Rewriting:
         return None
 
     def _is_free_product(self, term: Value) -> bool:
-        """Whether a term is a product that this sum alone reads. One taken out of a Gemm is new, unknown to the count."""
+        """Whether a term is a product that this sum alone reads; one taken out of a Gemm is new and has no count."""
         node = as_gemm(term)
         return node is not None and not has_addend(node) and self.count.get(term, 1) == 1
 
@@ -135,7 +136,7 @@ class _Writer:
         return alpha * node.attributes.get("alpha", 1.0), current().add(node.op, operands, node.attributes).output
 
     def total(self, terms: list[tuple[Value, Coefficient]]) -> Callable[[], Value]:
-        """How to build a sum; counts its passes at once. Tensors with one coefficient are added before they are scaled."""
+        """How to build a sum; counts its passes at once. Tensors of one coefficient are added, then scaled."""
         groups: dict[frozenset[tuple[object, float]], tuple[Coefficient, list[tuple[Value, float]]]] = {}
         for tensor, coefficient in terms:
             sign = -1.0 if all(factor < 0 for factor in coefficient.values()) else 1.0
@@ -157,7 +158,8 @@ class _Writer:
                     inner = inner + tensor if sign == lead else inner - tensor
                 if fixed(size) != 1:
                     signed_size = times(size, ONE, lead) if total is None else size
-                    inner, lead = inner * self.scalars.build(signed_size, inner.dtype), lead if total is not None else 1.0
+                    inner = inner * self.scalars.build(signed_size, inner.dtype)
+                    lead = 1.0 if total is None else lead
                 if total is None:
                     total = -inner if lead < 0 else inner
                 else:
@@ -205,16 +207,14 @@ def _finite(graph: Graph) -> Graph:
         tested: dict[Value, None] = {}
         for value in node.operands():
             terms = combine(value, lambda inner: count.get(inner, 0) <= 1, Scalars()).terms if not count[value] else {}
-            found = [later(product) for term in terms if (product := as_gemm(term))]
+            found = [later(term.node) for term in terms if term.node and term.op in PRODUCTS]
             if not found:
                 tested[value] = None
                 continue
-            rest = [term for term in terms if as_gemm(term) is None and term.node is not None]
+            rest = [term for term in terms if term.op not in PRODUCTS and term.node is not None]
             tested.update(dict.fromkeys([*found, *rest]))
         sums = {argument(value, name) for value in tested for name in ("ReduceSum", "dlc.SumTo")}
         kept = [value for value in tested if value not in sums]
         return current().add("dlc.Finite", kept).output
 
     return rewrite(graph, visit)
-
-

@@ -1,0 +1,51 @@
+"""The command line `dlc`. `main` is its entry point; `app` says what the commands take, one file each what they do."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from dlc.runtime.cli.terminal import Terminal
+
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carry out a command line (`sys.argv` by default) and return the exit code of the process.
+
+    0: done. 1: a mistake in the input. 2: a mistake in the command line. 3: the run failed. 70: a mistake in dlc.
+    130: interrupted. The only place where an exception becomes a message; none gets past it.
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    own = args[: args.index("--")] if "--" in args else args
+    terminal = Terminal(json="--json" in own, debug="--debug" in own or os.environ.get("DLC_DEBUG", "0") not in ("", "0"))
+    try:
+        return _carry_out(args or ["--help"], terminal)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough. What is still in the buffer goes nowhere, also at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _carry_out(args: list[str], terminal: Terminal) -> int:
+    try:
+        from dlc.runtime.cli.app import parse
+
+        work = parse(args)
+        if work is not None:
+            work(terminal)
+        sys.stdout.flush()
+        return 0
+    except BrokenPipeError:
+        raise
+    except KeyboardInterrupt:
+        terminal.failure("interrupted", INTERRUPTED)
+        return INTERRUPTED
+    except Exception as error:
+        from dlc.runtime.cli.failures import report
+
+        return report(error, terminal)
+
+
+__all__ = ["main"]

@@ -1,0 +1,52 @@
+"""What a failure says, and with which code the process ends."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+from dlc.dsl.diagnostics import SourceError
+from dlc.runtime.cli.terminal import Terminal, plural
+from dlc.runtime.errors import CommandError
+
+MISTAKE, USAGE, FAILED, OURS = 1, 2, 3, 70
+
+CODES = {
+    "dlc.runtime.data.errors.DataError": MISTAKE,
+    "dlc.compiler.manifest.ManifestError": MISTAKE,
+    "dlc.compiler.emit.EmitError": MISTAKE,
+    "dlc.compiler.passes.UnknownPass": USAGE,
+}
+"""The exceptions besides CommandError whose message is for users, with their exit codes. By name: whoever raised one
+has imported it, and nobody else has to."""
+
+REPORT = "please report it with the file and the command: https://github.com/dlc-lang/dlc/issues"
+
+
+def report(error: Exception, terminal: Terminal) -> int:
+    """Tell a failure and return the exit code."""
+    if isinstance(error, SourceError):
+        errors = [each for each in error.diagnostics if each.severity == "error"]
+        terminal.failure(f"{plural(len(errors), 'mistake')} found", MISTAKE, diagnostics=error.diagnostics)
+        return MISTAKE
+    if isinstance(error, CommandError):
+        terminal.failure(error.message, error.exit_code, error.help)
+        return error.exit_code
+    for base in type(error).__mro__:
+        code = CODES.get(f"{base.__module__}.{base.__qualname__}")
+        if code is not None:
+            terminal.failure(str(error), code)
+            return code
+    if isinstance(error, OSError) and error.filename is not None:
+        terminal.failure(f"{error.filename}: {(error.strerror or str(error)).lower()}", MISTAKE)
+        return MISTAKE
+    return _ours(error, terminal)
+
+
+def _ours(error: Exception, terminal: Terminal) -> int:
+    if terminal.debug:
+        traceback.print_exception(error, file=sys.stderr)
+    kind = f"{type(error).__name__}: {error}".rstrip(": ").splitlines()[0]
+    where = "" if terminal.debug else "; `--debug` shows where it happened"
+    terminal.failure(f"this is a mistake in dlc, not in your file ({kind})", OURS, REPORT + where)
+    return OURS
