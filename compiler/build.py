@@ -160,6 +160,8 @@ def rewrite(graph: Graph, visit: Visit) -> Graph:
     """
     builder = Builder(graph.names)
     builder.merged.update(graph.merged)
+    for node in graph.nodes:
+        builder.adopt(node)  # first, so that what `visit` tries out cannot make a second copy of a node further down
     replaced: dict[Value, Value] = {}
     with builder:
         for node in graph.nodes:
@@ -169,7 +171,7 @@ def rewrite(graph: Graph, visit: Visit) -> Graph:
                 if result is None:
                     bodies = tuple(rebind(body, replaced) for body in node.bodies)
                     if inputs == node.inputs and bodies == node.bodies:
-                        result = builder.adopt(node).outputs
+                        result = node.outputs
                     else:
                         result = builder.add(node.op, inputs, node.attributes, bodies, len(node.outputs)).outputs
             for old, new in zip(node.outputs, (result,) if isinstance(result, Value) else result, strict=True):

@@ -63,10 +63,6 @@ class _Sizes(dict[str, int]):
     pass
 
 
-class _Results(list[tuple[str, Any]]):
-    pass
-
-
 class _Actions:
     """What each rule of the grammar gives; called by the parser bottom up, so that nesting costs no stack."""
 
@@ -86,9 +82,6 @@ class _Actions:
 
     def size(self, items: list[Any]) -> tuple[str, int]:
         return items[0], _integer(items[1])
-
-    def results(self, items: list[Any]) -> _Results:
-        return _Results(items)
 
     def result(self, items: list[Any]) -> tuple[str, Token]:
         return items[0], items[1]
@@ -117,7 +110,7 @@ class _Actions:
     def _same(self, items: list[Any]) -> list[Any]:
         return items
 
-    targets = arguments = bodies = shape = _same
+    targets = arguments = bodies = shape = results = _same
 
     def _first(self, items: list[Any]) -> Any:
         return items[0]
@@ -218,7 +211,7 @@ def _parser() -> Lark:
 
 
 def _parse(text: str, start: str) -> Any:
-    from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+    from lark.exceptions import UnexpectedCharacters, UnexpectedToken
 
     try:
         return _parser().parse(text, start=start)
@@ -232,8 +225,6 @@ def _parse(text: str, start: str) -> Any:
     except UnexpectedCharacters as error:
         wanted = _expected(error.allowed or ())
         raise GraphTextError(f"expected {wanted}, found `{error.char}`", error.line, error.column) from None
-    except UnexpectedInput as error:
-        raise GraphTextError("no graph text", error.line or 1, error.column or 1) from error
 
 
 def _expected(names: Any) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
 from dlc.compiler.build import op, private
 from dlc.compiler.graph import Node, Value
 from dlc.compiler.ops.rules import expect, reduce_sum, show
@@ -112,7 +113,7 @@ def _(g: Array, w: Array, *, shape: Ints, group: int, strides: Ints, pads: Ints,
     padded = pad(np.zeros(shape, g.dtype), found, 0)
     per_group = _split(g, 1, group)
     for place, where in taps(found, g.shape[2:]):
-        part = np.einsum("ngo...,goc->ngc...", per_group, _split(w[:, :, *place], 0, group))
+        part = np.einsum("ngo...,goc->ngc...", per_group, _split(w[_at(place)], 0, group))
         padded[where] += part.reshape(padded[where].shape)
     return crop(padded, found, shape[2:])
 
@@ -150,7 +151,7 @@ def _(x: Array, g: Array, *, shape: Ints, group: int, strides: Ints, pads: Ints,
     result = np.zeros(shape, x.dtype)
     for place, where in taps(found, g.shape[2:]):
         seen = _split(padded[where], 1, group).reshape(*per_group.shape[:2], -1, per_group.shape[3])
-        result[:, :, *place] = np.einsum("ngot,ngct->goc", per_group, seen).reshape(shape[:2])
+        result[_at(place)] = np.einsum("ngot,ngct->goc", per_group, seen).reshape(shape[:2])
     return result
 
 
@@ -158,6 +159,11 @@ def _two(node: Node) -> tuple[Value, Value]:
     first, second = node.inputs
     assert first is not None and second is not None, "the type rule asked for both"
     return first, second
+
+
+def _at(place: Ints) -> Any:
+    """The index of one element of each kernel."""
+    return (..., *place)
 
 
 def _split(x: Array, axis: int, groups: int) -> Array:
@@ -199,7 +205,8 @@ def _transposed(attributes: Mapping[str, Any], counts: Shape, kernel: Shape) -> 
     full = tuple((n - 1) * s + k + e for n, s, k, e in zip(counts, found.strides, found.spans, extra, strict=True))
     if wanted is None and not mode.startswith("SAME"):
         return found, tuple(f - b - e for f, b, e in zip(full, found.begins, found.ends, strict=True))
-    extents: Shape = tuple(n * s for n, s in zip(counts, found.strides, strict=True)) if wanted is None else tuple(wanted)
+    same = tuple(n * s for n, s in zip(counts, found.strides, strict=True))
+    extents: Shape = same if wanted is None else tuple(wanted)
     if len(extents) != len(counts):
         raise IllTyped(f"ConvTranspose: output_shape = {show(extents)} for {len(counts)} spatial axes")
     cut: list[int] = []

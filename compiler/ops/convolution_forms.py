@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import dlc.compiler.ops.convolution  # noqa: F401  (defines the operators)
 import numpy as np
+
+import dlc.compiler.ops.convolution  # noqa: F401  (defines the operators)
 from dlc.compiler.build import current, ints, op, private
 from dlc.compiler.graph import Node, Value
 from dlc.compiler.ops.shape import pad
 from dlc.compiler.ops.windows import Windows, windows
 from dlc.compiler.registry import lower
-from dlc.compiler.types import Dim, Shape, product, substitute
+from dlc.compiler.types import Array, Dim, Shape, product, substitute, symbols
 
 BATCH = 32  # taken for a dimension whose likely size nobody said
 
@@ -98,30 +99,37 @@ def _by_channel(x: Value) -> Value:
 def _deep(x: Value, g: Value, shape: Shape, group: int, found: Windows) -> Value:
     """One convolution of one axis more: images are its channels, channels its depth, g its kernel.
 
-    Strides and dilations change places. x [1, G*N, C/G, S] and g [O, N, 1, T] give [1, O, C/G, K], with no transposition
-    of x unless there are groups.
+    Strides and dilations change places. x [1, G*N, C/G, S] and g [O, N, 1, T] give [1, O, C/G, K]; x is transposed only
+    where there are groups.
     """
-    n, channels, *extents = x.shape
-    spatial = range(2, x.type.rank)
+    n, _, *extents = x.shape
     if group > 1:
         split = private.ReshapeTo(x, shape=(n, group, shape[1], *extents))
-        x = op.Transpose(split, perm=(1, 0, *(axis for axis in range(2, x.type.rank + 1))))
+        x = op.Transpose(split, perm=(1, 0, *range(2, x.type.rank + 1)))
     images: Value = private.ReshapeTo(x, shape=(1, n * group, shape[1], *extents))
-    turned: Value = op.Transpose(g, perm=(1, 0, *spatial))
+    turned: Value = op.Transpose(g, perm=(1, 0, *range(2, g.type.rank)))
     kernel: Value = private.ReshapeTo(turned, shape=(g.shape[1], n, 1, *g.shape[2:]))
-    unused = found.unused(x.shape[-len(extents) :])
-    ends = found.ends
-    if unused is not None and all(u <= e for u, e in zip(unused, ends, strict=True)):
-        ends = tuple(e - u for u, e in zip(unused, ends, strict=True))
     y: Value = op.Conv(
         images, kernel, group=group, strides=(1, *found.dilations), dilations=(1, *found.strides),
-        pads=(0, *found.begins, 0, *ends),
+        pads=(0, *found.begins, 0, *_reached(found, tuple(extents))),
     )  # fmt: skip
-    for axis, (have, want) in enumerate(zip(y.shape[3:], shape[2:], strict=True), start=3):
-        if have != want:  # what no window reached let the kernel go too far
-            assert isinstance(want, int)
-            y = op.Gather(y, ints(*range(want)), axis=axis)
-    return private.ReshapeTo(y, shape=shape)  # type: ignore[no-any-return]
+    return private.ReshapeTo(_cut(y, shape[2:]), shape=shape)  # type: ignore[no-any-return]
+
+
+def _reached(found: Windows, extents: Shape) -> tuple[int, ...]:
+    """The padding at the ends, less what no window reaches, as far as it is known and padding."""
+    unused = found.unused(extents) or (0,) * len(extents)
+    return tuple(max(end - rest, 0) for end, rest in zip(found.ends, unused, strict=True))
+
+
+def _cut(y: Value, wanted: Shape) -> Value:
+    """The beginning of the last axes: elements that no window reached let a kernel of windows go too far."""
+    first = y.type.rank - len(wanted)
+    for axis, extent in enumerate(wanted, start=first):
+        if y.shape[axis] != extent:
+            assert isinstance(extent, int), "kernels are static"
+            y = op.Gather(y, ints(*range(extent)), axis=axis)
+    return y
 
 
 # Nanoseconds an element of the columns that the runtime gathers, an element of g that is rearranged, and a
@@ -158,14 +166,8 @@ def _block(x: Value, g: Value, shape: Shape, group: int, found: Windows, sizes: 
 
 
 def _likely(dim: Dim, sizes: Mapping[str, int]) -> int:
-    known = substitute(dim, dict(sizes))
-    names = set()
-    if not isinstance(known, int):
-        from dlc.compiler.types import symbols
-
-        names = set(symbols(known))
-    value = substitute(known, dict.fromkeys(names, BATCH))
-    assert isinstance(value, int)
+    value = substitute(dim, {name: sizes.get(name, BATCH) for name in symbols(dim)})
+    assert isinstance(value, int), "every name has a size"
     return value
 
 
@@ -184,13 +186,11 @@ def _blocked(x: Value, g: Value, shape: Shape, found: Windows, side: int) -> Val
     turned: Value = op.Transpose(deep, perm=(1, 0, 2, 3))
     kernel: Value = private.ReshapeTo(turned, shape=(side * side * filters, n, 1, *blocks))
     images: Value = private.ReshapeTo(x, shape=(1, n, channels, *extents))
-    unused = found.unused(tuple(extents))
-    ends = found.ends if unused is None else tuple(e - u for u, e in zip(unused, found.ends, strict=True))
-    if min(ends) < 0:
-        images = pad(images, [0] * 5, [0, 0, 0, *(min(e, 0) for e in ends)])
-        ends = tuple(max(e, 0) for e in ends)
     step = stride * side
-    y: Value = op.Conv(images, kernel, dilations=(1, step, step), pads=(0, *found.begins, 0, *ends))
+    y: Value = op.Conv(
+        images, kernel, dilations=(1, step, step), pads=(0, *found.begins, 0, *_reached(found, tuple(extents)))
+    )
+    y = _cut(y, (reach, reach))
     places: Value = private.ReshapeTo(y, shape=(side * side, filters * channels, reach * reach))
     rows: Value = op.Transpose(places, perm=(1, 0, 2))
     matrix: Value = private.ReshapeTo(rows, shape=(filters * channels, side * side * reach * reach))
@@ -198,13 +198,13 @@ def _blocked(x: Value, g: Value, shape: Shape, found: Windows, side: int) -> Val
     return private.ReshapeTo(op.MatMul(matrix, diagonals), shape=shape)  # type: ignore[no-any-return]
 
 
-def _diagonals(side: int, stride: int, k: int) -> np.ndarray[Any, Any]:
-    """[side*side*reach*reach, k*k]: 1 where place (a, b) of a block and place (i, j) of the kernel meet in its patch."""
+def _diagonals(side: int, stride: int, k: int) -> Array:
+    """[side*side*reach*reach, k*k]: 1 where place (a, b) of a block meets place (i, j) of the kernel in its patch."""
     reach = stride * (side - 1) + k
     line = np.zeros((side, reach, k))
     for a in range(side):
         line[a, a * stride + np.arange(k), np.arange(k)] = 1
-    both = np.einsum("api,bqj->abpqij", line, line)
+    both: Array = np.einsum("api,bqj->abpqij", line, line)
     return both.reshape(side * side * reach * reach, k * k)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from dlc.compiler.build import op
 from dlc.compiler.graph import Value
 from dlc.compiler.registry import Call, IllTyped, define, gradient

@@ -1,4 +1,4 @@
-"""Sliding windows, which convolutions and pools share: where they lie, how many they are, and what numpy sees in them."""
+"""Sliding windows, which convolutions and pools share: where they lie and how many they are."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from dlc.compiler.ops.rules import show
 from dlc.compiler.registry import IllTyped
-from dlc.compiler.types import Array, Dim, Shape, quotient
+from dlc.compiler.types import Array, Shape, quotient
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def windows(op: str, attributes: Mapping[str, Any], extents: Shape, kernel: Shap
         for extent, span, stride in zip(extents, found.spans, found.strides, strict=True):
             total = 0 if stride == 1 and span == 1 else (quotient(extent, stride, True) - 1) * stride + span - extent
             if not isinstance(total, int):
-                raise IllTyped(f"{op}: the padding of auto_pad={mode} at stride {stride} needs a known size, not {extent}")
+                raise IllTyped(f"{op}: auto_pad = {mode} at stride {stride} needs a known size, not {extent}")
             totals.append(max(total, 0))
         small, large = tuple(t // 2 for t in totals), tuple(t - t // 2 for t in totals)
         begins, ends = (small, large) if mode == "SAME_UPPER" else (large, small)
@@ -152,7 +153,7 @@ def crop(padded: Array, found: Windows, extents: Sequence[int]) -> Array:
 
 
 def taps(found: Windows, counts: Sequence[int]) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
-    """Each place in a window, in row-major order, with the slices of `[N, C, ...]` (padded) that it takes in all windows."""
+    """Each place in a window, row-major, with the slices of the padded `[N, C, ...]` that it takes in all windows."""
     for place in np.ndindex(*found.static_kernel):
         inner = tuple(
             slice(k * d, k * d + (n - 1) * s + 1, s)

@@ -195,7 +195,7 @@ def fixed_power(node: Node, x: Value, y: Value) -> Value | None:
         return x * x
     if not x.type.is_float:
         return None
-    return op.Sqrt(x) if power == 0.5 else op.Reciprocal(x) if power == -1 else None  # type: ignore[no-any-return]
+    return op.Sqrt(x) if power == 0.5 else op.Reciprocal(x) if power == -1 else None
 
 
 @rule("Not")
@@ -236,4 +236,4 @@ def cast(node: Node, x: Value) -> Value | None:
 def log_of_softmax(node: Node, x: Value) -> Value | None:
     """Log(Softmax(x)) -> LogSoftmax(x), which does not underflow"""
     inner = argument(x, "Softmax")
-    return None if inner is None else op.LogSoftmax(inner, **attributes(x))  # type: ignore[no-any-return]
+    return None if inner is None else op.LogSoftmax(inner, **attributes(x))

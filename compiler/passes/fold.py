@@ -39,7 +39,10 @@ def _visit(node: Node, inputs: tuple[Value | None, ...]) -> Sequence[Value] | No
         return None
     from dlc.compiler.evaluate import evaluate_node
 
-    arrays = evaluate_node(node, [None if value is None else value.constant for value in inputs])
+    try:
+        arrays = evaluate_node(node, [None if value is None else value.constant for value in inputs])
+    except NotImplementedError:  # nobody can say what it gives but the runtime
+        return None
     return [current().constant(array, output.dtype) for array, output in zip(arrays, node.outputs, strict=True)]
 
 

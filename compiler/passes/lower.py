@@ -60,7 +60,7 @@ class Lowering:
             rest = rest[length:]
         if not parts:
             return current().constant(ints())
-        return parts[0] if len(parts) == 1 else op.Concat(*parts, axis=0)  # type: ignore[no-any-return]
+        return parts[0] if len(parts) == 1 else op.Concat(*parts, axis=0)
 
     def _leading(self, shape: Shape) -> tuple[Value, int]:
         """The first dimensions of a shape as a vector, and how many they are."""
@@ -78,7 +78,7 @@ class Lowering:
             return _extent(value, start, start + length), length
         if fixed:
             return current().constant(ints(*(dim for dim in shape[:fixed] if isinstance(dim, int)))), fixed
-        return op.Unsqueeze(self.dim(shape[0]), ints(0)), 1  # type: ignore[no-any-return]
+        return op.Unsqueeze(self.dim(shape[0]), ints(0)), 1
 
     def _term(self, monomial: Monomial, coefficient: int) -> Value:
         factors = [self._atom(atom) for atom, power in monomial for _ in range(power)]

@@ -180,4 +180,4 @@ def one_hot(node: Node, data: Value, indices: Value, updates: Value, *, sole: So
         return None
     label = private.ReshapeTo(indices, shape=rows)
     hot = op.OneHot(label, np.asarray(classes, np.int64), np.asarray([0, 1], x.type.numpy), axis=axis)
-    return (x - hot) * scale
+    return (x - hot) * scale  # type: ignore[no-any-return]

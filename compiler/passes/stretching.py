@@ -42,7 +42,7 @@ def _unstretched(value: Value) -> Value:
 
 
 def _stretched(value: Value, shape: Shape) -> Value:
-    return value if value.shape == shape else private.ExpandTo(value, shape=shape)  # type: ignore[no-any-return]
+    return value if value.shape == shape else private.ExpandTo(value, shape=shape)
 
 
 @rule("dlc.ExpandTo")

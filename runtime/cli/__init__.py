@@ -18,8 +18,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     130: interrupted. The only place where an exception becomes a message; none gets past it.
     """
     args = list(sys.argv[1:] if argv is None else argv)
-    own = args[: args.index("--")] if "--" in args else args
-    terminal = Terminal(json="--json" in own, debug="--debug" in own or os.environ.get("DLC_DEBUG", "0") not in ("", "0"))
+    debug = "--debug" in args or os.environ.get("DLC_DEBUG", "0") not in ("", "0")
+    args = [each for each in args if each != "--debug"]  # it may stand anywhere, also where parsing fails
+    terminal = Terminal(json="--json" in args, debug=debug)
     try:
         return _carry_out(args or ["--help"], terminal)
     except BrokenPipeError:

@@ -20,9 +20,6 @@ CODES = {
 """The exceptions besides CommandError whose message is for users, with their exit codes. By name: whoever raised one
 has imported it, and nobody else has to."""
 
-REPORT = "please report it with the file and the command: https://github.com/dlc-lang/dlc/issues"
-
-
 def report(error: Exception, terminal: Terminal) -> int:
     """Tell a failure and return the exit code."""
     if isinstance(error, SourceError):
@@ -47,6 +44,19 @@ def _ours(error: Exception, terminal: Terminal) -> int:
     if terminal.debug:
         traceback.print_exception(error, file=sys.stderr)
     kind = f"{type(error).__name__}: {error}".rstrip(": ").splitlines()[0]
-    where = "" if terminal.debug else "; `--debug` shows where it happened"
-    terminal.failure(f"this is a mistake in dlc, not in your file ({kind})", OURS, REPORT + where)
+    where = "" if terminal.debug else "; with --debug it says where it happened"
+    help = f"please report it{_address()}, with the file and the command{where}"
+    terminal.failure(f"this is a mistake in dlc, not in your file ({kind})", OURS, help)
     return OURS
+
+
+def _address() -> str:
+    """Where mistakes are reported: what the package's metadata says, if anything."""
+    from importlib.metadata import PackageNotFoundError, metadata
+
+    try:
+        links = metadata("dlc").get_all("Project-URL") or []
+    except PackageNotFoundError:
+        return ""
+    found = [link.partition(",")[2].strip() for link in links if link.lower().startswith("issues,")]
+    return f" at {found[0]}" if found else ""

@@ -1,0 +1,216 @@
+"""Pooling and its gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dlc.compiler.build import op, private
+from dlc.compiler.graph import Node, Value
+from dlc.compiler.ops.rules import expect, mask, where
+from dlc.compiler.ops.windows import Windows, coverage, crop, pad, results, taps, windows
+from dlc.compiler.registry import Call, IllTyped, define, evaluate, gradient
+from dlc.compiler.types import FLOATS, Array, Shape, Type, product
+
+Ints = tuple[int, ...]
+
+
+def _input(call: Call) -> Type:
+    x = expect(call, 0, FLOATS)
+    if x.rank < 3:
+        raise IllTyped(f"{call.op} of {x}: [N, C, spatial...] is expected")
+    return x
+
+
+def _pooled(call: Call, x: Type) -> Type:
+    kernel = call.get("kernel_shape")
+    if kernel is None:
+        raise IllTyped(f"{call.op} needs kernel_shape")
+    return x.with_shape((*x.shape[:2], *results(call.op, call.attributes, x.shape[2:], tuple(kernel))))
+
+
+def _max_pool(call: Call) -> list[Type]:
+    if call.get("storage_order", 0):
+        raise IllTyped("MaxPool: storage_order = 1 (indices column by column) is not known")
+    x = call.type(0) if call.type(0).dtype in ("i8", "u8") else _input(call)
+    y = _pooled(call, x)
+    return [y, y.with_dtype("i64")][: call.outputs]
+
+
+define("MaxPool", _max_pool)
+
+
+@gradient("MaxPool")
+def _(g: Value | None, x: Value, y: Value, node: Node) -> Value | None:
+    return g and private.MaxPoolGrad(g, x, y, **_explicit(node, x.shape[2:]))
+
+
+def _explicit(node: Node, extents: Shape) -> dict[str, Any]:
+    """A pool's attributes with automatic padding resolved and nothing left out."""
+    given = {**node.attributes, "ceil_mode": 0}
+    found = windows(node.op, given, extents, node.attributes["kernel_shape"])
+    automatic = str(node.attributes.get("auto_pad", "")).startswith("SAME")
+    ceil_mode = 0 if automatic else int(node.attributes.get("ceil_mode", 0))
+    return {"kernel_shape": found.kernel, **found.attributes(), "ceil_mode": ceil_mode}
+
+
+def _max_pool_grad(call: Call) -> list[Type]:
+    g, x, y = _input(call), call.type(1), call.type(2)
+    pooled = _pooled(call, x)
+    if not g == y == pooled:
+        raise IllTyped(f"{call.op} of {g}, {x} and {y}: {pooled} is expected for the first and last")
+    return [x]
+
+
+define("dlc.MaxPoolGrad", _max_pool_grad)
+
+
+@gradient("dlc.MaxPoolGrad")
+def _(g: Value, node: Node) -> tuple[Value, None, None]:
+    """`g` is the cotangent of dX here: what stands where each maximum was."""
+    pooled, x = node.inputs[:2]
+    assert pooled is not None and x is not None, "the type rule asked for both"
+    flat = private.ReshapeTo(g, shape=(product(x.shape[:2]), product(x.shape[2:])))
+    chosen = op.GatherElements(flat, positions(x, node.attributes), axis=1)
+    return private.ReshapeTo(chosen, shape=pooled.shape), None, None
+
+
+def positions(x: Value, attributes: Mapping[str, Any]) -> Value:
+    """Where each window has its first maximum: i64[N*C, windows], counted within a plane of x."""
+    taken = {name: value for name, value in attributes.items() if value}
+    _, indices = op.MaxPool(x, outputs=2, **taken)
+    rows: Value = private.ReshapeTo(indices, shape=(product(x.shape[:2]), product(indices.shape[2:])))
+    return op.Mod(rows, private.Size(dim=product(x.shape[2:])))  # type: ignore[no-any-return]
+
+
+@evaluate("dlc.MaxPoolGrad")
+def _(
+    g: Array, x: Array, y: Array,
+    *, kernel_shape: Ints, strides: Ints, pads: Ints, dilations: Ints, ceil_mode: int,
+) -> Array:  # fmt: skip
+    found = _windows(x.shape[2:], kernel_shape, strides, pads, dilations, ceil_mode)
+    padded = pad(x, found, -np.inf)
+    seen = np.stack([padded[at] for _, at in taps(found, g.shape[2:])])
+    first = seen.argmax(0)
+    result = np.zeros_like(padded)
+    for index, (_, at) in enumerate(taps(found, g.shape[2:])):
+        result[at] += np.where(first == index, g, 0)
+    return crop(result, found, x.shape[2:])
+
+
+def _windows(extents: Shape, kernel: Ints, strides: Ints, pads: Ints, dilations: Ints, ceil_mode: int) -> Windows:
+    given = {"strides": strides, "pads": pads, "dilations": dilations, "ceil_mode": ceil_mode}
+    return windows("pooling", given, extents, kernel)
+
+
+define("AveragePool", lambda call: [_pooled(call, _input(call))])
+
+
+@gradient("AveragePool")
+def _(g: Value, x: Value, node: Node, *, count_include_pad: int = 0) -> Value:
+    given = _explicit(node, x.shape[2:])
+    return private.AveragePoolGrad(g, shape=x.shape, count_include_pad=count_include_pad, **given)  # type: ignore[no-any-return]
+
+
+def _average_pool_grad(call: Call) -> list[Type]:
+    g = _input(call)
+    x = g.with_shape(call.attributes["shape"])
+    if x.rank != g.rank or _pooled(call, x) != g:
+        raise IllTyped(f"{call.op} of {g} to {x}: their windows differ")
+    return [x]
+
+
+define("dlc.AveragePoolGrad", _average_pool_grad)
+
+
+@gradient("dlc.AveragePoolGrad")
+def _(
+    g: Value, *, kernel_shape: Ints, strides: Ints, pads: Ints, dilations: Ints, ceil_mode: int, count_include_pad: int
+) -> Value:
+    return op.AveragePool(  # type: ignore[no-any-return]
+        g, kernel_shape=kernel_shape, strides=strides, pads=pads, dilations=dilations,
+        ceil_mode=ceil_mode, count_include_pad=count_include_pad,
+    )  # fmt: skip
+
+
+@evaluate("dlc.AveragePoolGrad")
+def _(
+    g: Array, *, shape: Ints, kernel_shape: Ints, strides: Ints, pads: Ints, dilations: Ints,
+    ceil_mode: int, count_include_pad: int,
+) -> Array:  # fmt: skip
+    found = _windows(shape[2:], kernel_shape, strides, pads, dilations, ceil_mode)
+    share = g / divisors(found, shape[2:], pads, count_include_pad)
+    padded = pad(np.zeros(shape, g.dtype), found, 0)
+    for _, at in taps(found, g.shape[2:]):
+        padded[at] += share
+    return crop(padded, found, shape[2:])
+
+
+def divisors(found: Windows, extents: Ints, pads: Ints, count_include_pad: int) -> Array:
+    """What the sum in each window is divided by: the elements of x in it, those of the padding too where they count,
+    but never what ceil_mode added."""
+    rank = len(extents)
+    if count_include_pad:
+        inside = [pads[i] + extents[i] + pads[rank + i] for i in range(rank)]
+        return coverage(found, extents, (0,) * rank, inside)
+    ends = [begin + extent for begin, extent in zip(found.begins, extents, strict=True)]
+    return coverage(found, extents, found.begins, ends)
+
+
+def _lp_pool(call: Call) -> list[Type]:
+    return [_pooled(call, _input(call))]
+
+
+define("LpPool", _lp_pool)
+
+
+@gradient("LpPool")
+def _(g: Value, x: Value, y: Value, node: Node, *, p: int = 2) -> Value:
+    """With y = (sum |x|^p)^(1/p): the sum over windows of g*y^(1-p), times |x|^(p-1) sign(x); 0 where y is 0."""
+    found = windows("LpPool", node.attributes, x.shape[2:], node.attributes["kernel_shape"])
+    share = g if p == 1 else where(op.Equal(y, 0.0), 0.0, g * op.Pow(where(op.Equal(y, 0.0), 1.0, y), float(1 - p)))
+    power: Value = op.Sign(x) if p == 1 else op.Sign(x) * op.Pow(op.Abs(x), float(p - 1))
+    return spread(share, x.shape, found) * power
+
+
+def spread(g: Value, shape: Shape, found: Windows) -> Value:
+    """Each window's value added to every element of `shape` that it holds."""
+    planes = product(shape[:2])
+    single = private.ReshapeTo(g, shape=(planes, 1, *g.shape[2:]))
+    ones = np.ones((1, 1, *found.static_kernel), g.type.numpy)
+    summed = private.ConvInputGrad(single, ones, shape=(planes, 1, *shape[2:]), group=1, **found.attributes())
+    return private.ReshapeTo(summed, shape=shape)  # type: ignore[no-any-return]
+
+
+def _global(call: Call) -> list[Type]:
+    x = _input(call)
+    return [x.with_shape((*x.shape[:2], *(1,) * (x.rank - 2)))]
+
+
+define("GlobalAveragePool", _global)
+define("GlobalMaxPool", _global)
+
+
+@gradient("GlobalAveragePool")
+def _(g: Value, x: Value) -> Value:
+    count = product(x.shape[2:])
+    if isinstance(count, int):
+        return private.ExpandTo(g / count, shape=x.shape)  # type: ignore[no-any-return]
+    return private.ExpandTo(g / op.Cast(private.Size(dim=count), to=g.dtype), shape=x.shape)  # type: ignore[no-any-return]
+
+
+@gradient("GlobalMaxPool")
+def _(g: Value, x: Value) -> Value:
+    """The whole gradient goes to the first maximum, as in MaxPool."""
+    size = product(x.shape[2:])
+    flat: Value = private.ReshapeTo(x, shape=(*x.shape[:2], size))
+    first = op.ArgMax(flat, axis=2, keepdims=1)
+    count = private.Size(dim=size)
+    places = op.Range(np.array(0, np.int64), count, np.array(1, np.int64))
+    chosen = mask(op.Equal(places, first), g) * private.ReshapeTo(g, shape=(*x.shape[:2], 1))
+    return private.ReshapeTo(chosen, shape=x.shape)  # type: ignore[no-any-return]
+
+
+__all__ = ["divisors", "positions", "spread"]

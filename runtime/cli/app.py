@@ -1,0 +1,210 @@
+"""What the command line takes: the commands, their options and help. What a command does is imported when it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+
+from dlc.runtime.cli.terminal import Terminal
+from dlc.runtime.errors import UsageError
+
+Work = Callable[[Terminal], object]
+"""What a command has to do, once its arguments are understood."""
+
+OPTIONS = {"help_option_names": ["-h", "--help"]}
+
+app = typer.Typer(
+    name="dlc",
+    help="Compile .net files to ONNX graphs of training and inference, and train them.",
+    epilog="\b\nExample:\n  dlc check lenet.net\n  dlc train lenet.net -o runs/lenet --set lr=0.01\n\n"
+    "dlc COMMAND --help says more of each. Exit codes: 0 done, 1 a mistake in the input, 2 in the command line, "
+    "3 the run failed, 130 interrupted. With --debug (or DLC_DEBUG=1) an unexpected error shows its traceback.",
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings=OPTIONS,
+)
+
+File = Annotated[str, typer.Argument(metavar="FILE.net", help="The file.", show_default=False)]
+FileRun = Annotated[
+    str,
+    typer.Argument(metavar="FILE.net[:RUN]", help="The file, and which of its runs if it has several.", show_default=False),
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Another value for a `let` of the file. May be repeated."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Write one JSON value to standard output, for programs.")]
+Device = Enum("Device", {name: name for name in ("auto", "cpu", "cuda")}, type=str)
+
+
+def example(*lines: str) -> str:
+    """The end of a command's help."""
+    return "\b\n" + "\n".join(["Example:", *(f"  {line}" for line in lines)])
+
+
+def command(*examples: str, name: str | None = None) -> Callable[[Callable[..., Work]], Callable[..., Work]]:
+    return app.command(name, epilog=example(*examples), context_settings=OPTIONS)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"dlc {version('dlc')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _dlc(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)] = False,
+) -> None:
+    pass
+
+
+@command("dlc check lenet.net", "dlc check lenet.net --set width=64 --json")
+def check(file: File, set: Sets = None, json: Json = False) -> Work:
+    """Look for mistakes in a file without running it.
+
+    Everything is checked: names, settings, shapes, gradients, and whether the data fits the net. No data file is opened.
+    """
+    from dlc.runtime.cli.check import check
+
+    return partial(check, file, set or [])
+
+
+@command("dlc show vgg16.net", "dlc show facenet.net:facenet", "dlc show --source LSTM")
+def show(
+    file: Annotated[
+        str | None,
+        typer.Argument(metavar="FILE.net[:NET]", help="The file, and which of its nets (all).", show_default=False),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--source", metavar="NAME", help="Print the text of a block or function of the library instead."),
+    ] = None,
+    set: Sets = None,
+    json: Json = False,
+) -> Work:
+    """Show a net's stages: shape, weights and multiply-adds of each, for one example.
+
+    State, such as the running averages of a batch norm, is not counted as weights.
+    """
+    from dlc.runtime.cli.show import show, show_source
+
+    if source is not None:
+        if file is not None:
+            raise UsageError("--source takes no file", f"dlc show --source {source}")
+        return partial(show_source, source)
+    if file is None:
+        raise UsageError("expected a file, or --source NAME", "for example dlc show lenet.net")
+    return partial(show, file, set or [])
+
+
+STAGES = ("ast", "graph", "grad", "opt", "onnx")
+UNITS = ("step", "init", "eval", "report", "net", "prepare", "fit")
+Stage = Enum("Stage", {name: name for name in STAGES}, type=str)
+UnitKind = Enum("UnitKind", {name: name for name in UNITS}, type=str)
+
+
+@command(
+    "dlc ir lenet.net --stage ast",
+    "dlc ir lenet.net --kind net --stage onnx",
+    "dlc ir lenet.net:lenet --after differentiate",
+    "dlc ir lenet.net --without fold --trace",
+)
+def ir(
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE.net[:NAME]", help="The file, and which of its runs, nets or data sections.", show_default=False
+        ),
+    ],
+    stage: Annotated[
+        Stage,  # type: ignore[valid-type]
+        typer.Option(help="Syntax tree, graph as written, after differentiation, after all passes, or ONNX."),
+    ] = Stage.opt,  # type: ignore[attr-defined]
+    kind: Annotated[
+        UnitKind | None,  # type: ignore[valid-type]
+        typer.Option(help="Which graph: of a run (step, init, eval, report), a net, or data (prepare, fit). Without it "
+                     "step, or where the name is not of a run, net or prepare.", show_default=False),
+    ] = None,
+    after: Annotated[str | None, typer.Option(metavar="PASS", help="Stop after this pass.")] = None,
+    without: Annotated[list[str] | None, typer.Option(metavar="PASS", help="Leave a pass out. May be repeated.")] = None,
+    trace: Annotated[bool, typer.Option("--trace", help="Show what each pass changes, on standard error.")] = False,
+    set: Sets = None,
+    json: Json = False,
+) -> Work:  # fmt: skip
+    """Print a graph as text, at any stage of compilation."""
+    from dlc.runtime.cli.ir import Asked, ir
+
+    asked = Asked(stage.value, kind.value if kind is not None else None, after, tuple(without or ()), trace)  # type: ignore[attr-defined]
+    return partial(ir, file, set or [], asked)
+
+
+@command("dlc compile lenet.net -o build", "dlc compile facenet.net:siamese -o build --split --set width=64")
+def compile(
+    file: FileRun,
+    output: Annotated[str, typer.Option("-o", "--output", metavar="DIR", help="Where the files go.", show_default=False)],
+    run: Annotated[
+        list[str] | None,
+        typer.Option("--run", metavar="RUN", help="Only this run, and the data it uses. May be repeated."),
+    ] = None,
+    split: Annotated[
+        bool, typer.Option("--split", help="Write each step also as RUN.grad.onnx and RUN.apply.onnx.")
+    ] = False,
+    set: Sets = None,
+    json: Json = False,
+) -> Work:
+    """Write the ONNX files of a .net file: for each run init, step, eval and report, each net, each data section.
+
+    The same source gives the same bytes. No data file is opened.
+    """
+    from dlc.runtime.cli.compile import compile
+
+    return partial(compile, file, set or [], output, run or [], split)
+
+
+@command("dlc explain E0304", "dlc explain")
+def explain(
+    code: Annotated[str | None, typer.Argument(metavar="CODE", help="The code; without it all.", show_default=False)] = None,
+    json: Json = False,
+) -> Work:
+    """Say what the code of a diagnostic stands for."""
+    from dlc.runtime.cli.explain import explain
+
+    return partial(explain, code)
+
+
+def parse(args: Sequence[str]) -> Work | None:
+    """The work that a command line asks for; None where help or the version was shown. Raises UsageError."""
+    group: Any = typer.main.get_command(app)
+    wrong: Any = typer.BadParameter.__mro__[1]  # the class of all mistakes in a command line
+    try:
+        work = group.main(list(args), prog_name="dlc", standalone_mode=False)
+    except wrong as error:
+        raise _usage(error, group) from None
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    if isinstance(work, int) and work:  # typer's way to say that Ctrl-C was pressed
+        raise KeyboardInterrupt
+    return work if callable(work) else None
+
+
+def _usage(error: Any, group: Any) -> UsageError:
+    """A mistake in the command line, with the nearest spelling of a word that is not known."""
+    from dlc.dsl.diagnostics import nearest
+
+    context = error.ctx
+    path = context.command_path if context is not None else "dlc"
+    help = f"`{path} --help` says what it takes"
+    option = getattr(error, "option_name", None)
+    if option is not None and type(error).__name__ == "NoSuchOption":
+        known = [name for each in context.command.params for name in each.opts] if context is not None else []
+        guess = nearest(option, known)
+        return UsageError(f"`{path}` has no option {option}", f"did you mean {guess}?" if guess else help)
+    return UsageError(error.format_message().rstrip("."), help)
