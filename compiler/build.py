@@ -115,7 +115,8 @@ class Builder:
     ) -> Graph:
         """The graph of what `outputs` need. `inputs` default to all that were made, used or not."""
         taken = tuple(self.inputs if inputs is None else inputs)
-        nodes = topological(outputs.values())
+        own = set(self._interned.values())  # a body reads values of the graph around it, and does not hold their nodes
+        nodes = tuple(node for node in topological(outputs.values()) if node in own)
         alive = set(taken)
         for node in nodes:
             alive.update(node.outputs)
@@ -139,6 +140,8 @@ def _key(
 def freeze(value: Attribute) -> Any:
     """A hashable stand-in for an attribute: equal exactly when the attributes mean the same."""
     if isinstance(value, np.ndarray):
+        if value.dtype == object:  # strings: their bytes are addresses
+            return ("str", value.shape, tuple(value.ravel().tolist()))
         return (value.dtype.str, value.shape, value.tobytes())
     if isinstance(value, float):
         return ("f", repr(value))  # tells 0.0 from -0.0, and equals itself when it is nan
@@ -177,8 +180,8 @@ def rewrite(graph: Graph, visit: Visit) -> Graph:
             for old, new in zip(node.outputs, (result,) if isinstance(result, Value) else result, strict=True):
                 if old is not new:
                     replaced[old] = new
-                    if old in graph.names:
-                        builder.names.setdefault(new, graph.names[old])
+                    if old in graph.names and new not in builder.names:
+                        builder.names[new] = builder.names.pop(old)  # `old` may live on inside `new`: one name, one value
     outputs = {name: replaced.get(value, value) for name, value in graph.outputs.items()}
     return builder.graph(graph.name, outputs, graph.inputs, graph.sizes)
 

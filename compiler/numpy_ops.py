@@ -140,7 +140,7 @@ def _scatter(data: Array, indices: Array, updates: Array, *, axis: int = 0, redu
 def _gather_elements(data: Array, indices: Array, *, axis: int = 0) -> Array:
     grid: list[Any] = list(np.indices(indices.shape, sparse=True))
     grid[axis] = indices
-    return data[tuple(grid)]
+    return np.asarray(data[tuple(grid)])
 
 
 def _split(x: Array, sizes: Array | None = None, *, axis: int = 0, num_outputs: int = 1) -> list[Array]:
@@ -157,7 +157,7 @@ def _reshape(x: Array, shape: Array, *, allowzero: int = 0) -> Array:
 
 
 def _range(start: Array, limit: Array, step: Array) -> Array:
-    return np.arange(start.item(), limit.item(), step.item(), start.dtype)  # type: ignore[no-any-return]
+    return np.asarray(np.arange(start.item(), limit.item(), step.item()), start.dtype)
 
 
 def _identity(x: Array) -> Array:

@@ -65,7 +65,7 @@ class Quotient:
         return str(self)
 
     def __str__(self) -> str:
-        divisor = str(self.divisor) if _is_plain(self.divisor) else f"({self.divisor})"
+        divisor = str(self.divisor) if _is_name(self.divisor) else f"({self.divisor})"
         if self.ceiling:
             return f"ceil({self.numerator}, {self.divisor})"
         numerator = str(self.numerator) if _is_plain(self.numerator) else f"({self.numerator})"
@@ -226,6 +226,10 @@ def substitute(dim: Dim, values: Mapping[str, Dim]) -> Dim:
 
 def _is_plain(dim: Dim) -> bool:
     return isinstance(dim, int) or (len(dim.terms) == 1 and dim.terms[0][1] == 1 and len(dim.terms[0][0]) == 1)
+
+
+def _is_name(dim: Dim) -> bool:
+    return isinstance(dim, int) or (_is_plain(dim) and isinstance(dim.terms[0][0][0][0], str))
 
 
 def _terms(dim: Dim) -> tuple[tuple[Monomial, int], ...]:

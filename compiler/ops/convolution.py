@@ -14,7 +14,7 @@ import numpy as np
 from dlc.compiler.build import op, private
 from dlc.compiler.graph import Node, Value
 from dlc.compiler.ops.rules import expect, reduce_sum, show
-from dlc.compiler.ops.windows import Windows, crop, pad, results, taps, windows
+from dlc.compiler.ops.windows import Windows, crop, integers, pad, results, taps, windows
 from dlc.compiler.registry import Call, IllTyped, define, evaluate, gradient
 from dlc.compiler.types import FLOATS, Array, Dim, Shape, Type
 
@@ -78,6 +78,19 @@ def _(
     )
 
 
+@evaluate("Conv")
+def _(x: Array, w: Array, b: Array | None = None, *, group: int = 1, **attributes: Any) -> Array:
+    found = windows("Conv", attributes, x.shape[2:], w.shape[2:])
+    counts = results("Conv", attributes, x.shape[2:], w.shape[2:])
+    padded = pad(x, found, 0)
+    total: Any = 0
+    for place, at in taps(found, integers(counts)):
+        seen = _split(padded[at], 1, group)
+        total = total + np.einsum("ngc...,goc->ngo...", seen, _split(w[_at(place)], 0, group))
+    y: Array = total.reshape(x.shape[0], w.shape[0], *counts)
+    return y if b is None else y + b.reshape(-1, *(1,) * len(counts))
+
+
 def _per_channel(g: Value) -> Value:
     return reduce_sum(g, 0, *range(2, g.type.rank), keepdims=False)
 
@@ -109,12 +122,16 @@ def _(
 
 @evaluate("dlc.ConvInputGrad")
 def _(g: Array, w: Array, *, shape: Ints, group: int, strides: Ints, pads: Ints, dilations: Ints) -> Array:
-    found = _windows(w.shape[2:], strides, pads, dilations)
+    return _spread(g, w, shape, group, _windows(w.shape[2:], strides, pads, dilations))
+
+
+def _spread(g: Array, w: Array, shape: Ints, group: int, found: Windows) -> Array:
+    """What each window hands to the elements of `shape` that it holds."""
     padded = pad(np.zeros(shape, g.dtype), found, 0)
     per_group = _split(g, 1, group)
-    for place, where in taps(found, g.shape[2:]):
+    for place, at in taps(found, g.shape[2:]):
         part = np.einsum("ngo...,goc->ngc...", per_group, _split(w[_at(place)], 0, group))
-        padded[where] += part.reshape(padded[where].shape)
+        padded[at] += part.reshape(padded[at].shape)
     return crop(padded, found, shape[2:])
 
 
@@ -221,6 +238,17 @@ def _transposed(attributes: Mapping[str, Any], counts: Shape, kernel: Shape) -> 
 
 
 define("ConvTranspose", _conv_transpose)
+
+
+@evaluate("ConvTranspose")
+def _(x: Array, w: Array, b: Array | None = None, *, group: int = 1, **attributes: Any) -> Array:
+    found, extents = _transposed(attributes, x.shape[2:], w.shape[2:])
+    reach = [(n - 1) * s + k for n, s, k in zip(x.shape[2:], found.strides, integers(found.spans), strict=True)]
+    ends = [r - begin - extent for r, begin, extent in zip(reach, found.begins, integers(extents), strict=True)]
+    whole = Windows(found.kernel, found.strides, found.dilations, found.begins, tuple(max(end, 0) for end in ends))
+    shape = (x.shape[0], w.shape[1] * group, *integers(extents))
+    y = _spread(x, w, shape, group, whole)
+    return y if b is None else y + b.reshape(-1, *(1,) * len(extents))
 
 
 @gradient("ConvTranspose")

@@ -63,9 +63,7 @@ def _(lowering: Any, node: Node, g: Value, w: Value) -> Value:
     # What no window reached lies at the end: zeros there, which output_padding makes.
     unused = found.unused(shape[2:])
     extra = unused if unused is not None else tuple(stride - 1 for stride in found.strides)
-    y: Value = op.ConvTranspose(
-        g, w, group=group, output_padding=extra if any(extra) else None, **found.attributes()
-    )
+    y: Value = op.ConvTranspose(g, w, group=group, output_padding=extra if any(extra) else None, **found.attributes())
     if unused is not None:
         return y
     return pad(y, [0] * len(shape), [wanted - dim for wanted, dim in zip(shape, y.shape, strict=True)])

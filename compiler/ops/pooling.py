@@ -10,7 +10,7 @@ import numpy as np
 from dlc.compiler.build import op, private
 from dlc.compiler.graph import Node, Value
 from dlc.compiler.ops.rules import expect, mask, where
-from dlc.compiler.ops.windows import Windows, coverage, crop, pad, results, taps, windows
+from dlc.compiler.ops.windows import Windows, coverage, crop, integers, pad, results, taps, windows
 from dlc.compiler.registry import Call, IllTyped, define, evaluate, gradient
 from dlc.compiler.types import FLOATS, Array, Shape, Type, product
 
@@ -40,6 +40,19 @@ def _max_pool(call: Call) -> list[Type]:
 
 
 define("MaxPool", _max_pool)
+
+
+@evaluate("MaxPool")
+def _(x: Array, *, kernel_shape: Ints, **attributes: Any) -> tuple[Array, Array]:
+    """The maxima, and where the first of each stands in the flat x."""
+    found = windows("MaxPool", attributes, x.shape[2:], kernel_shape)
+    counts = integers(results("MaxPool", attributes, x.shape[2:], kernel_shape))
+    padded = pad(x, found, -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min)
+    places = pad(np.arange(x.size).reshape(x.shape), found, -1)
+    seen = np.stack([padded[at] for _, at in taps(found, counts)])
+    first = seen.argmax(0)[None]
+    flat = np.stack([places[at] for _, at in taps(found, counts)])
+    return np.take_along_axis(seen, first, 0)[0], np.take_along_axis(flat, first, 0)[0]
 
 
 @gradient("MaxPool")
@@ -106,6 +119,16 @@ def _windows(extents: Shape, kernel: Ints, strides: Ints, pads: Ints, dilations:
 
 
 define("AveragePool", lambda call: [_pooled(call, _input(call))])
+
+
+@evaluate("AveragePool")
+def _(x: Array, *, kernel_shape: Ints, count_include_pad: int = 0, **attributes: Any) -> Array:
+    found = windows("AveragePool", attributes, x.shape[2:], kernel_shape)
+    counts = integers(results("AveragePool", attributes, x.shape[2:], kernel_shape))
+    padded = pad(x, found, 0)
+    given = windows("AveragePool", {**attributes, "ceil_mode": 0}, x.shape[2:], kernel_shape)
+    total: Array = sum((padded[at] for _, at in taps(found, counts)), np.zeros((), x.dtype))
+    return total / divisors(found, x.shape[2:], given.pads, count_include_pad)
 
 
 @gradient("AveragePool")

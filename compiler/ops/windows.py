@@ -37,10 +37,7 @@ class Windows:
     @property
     def static_kernel(self) -> tuple[int, ...]:
         """The kernel as integers; raises IllTyped where it is symbolic."""
-        sizes = tuple(k for k in self.kernel if isinstance(k, int))
-        if len(sizes) != len(self.kernel):
-            raise IllTyped(f"a kernel of symbolic size {show(self.kernel)}")
-        return sizes
+        return integers(self.kernel)
 
     @property
     def plain(self) -> bool:
@@ -94,7 +91,7 @@ def windows(op: str, attributes: Mapping[str, Any], extents: Shape, kernel: Shap
         # Rounding up lets a window stick out at the end, but none may begin there: so much padding rounds down to it.
         ends = tuple(
             max(end, min(end + stride - 1, span - 1))
-            for end, stride, span in zip(found.ends, found.strides, _static(found.spans), strict=True)
+            for end, stride, span in zip(found.ends, found.strides, integers(found.spans), strict=True)
         )
         return Windows(found.kernel, found.strides, found.dilations, found.begins, ends)
     return found
@@ -135,7 +132,8 @@ def _explicit(op: str, attributes: Mapping[str, Any], kernel: Shape, rank: int) 
     return Windows(tuple(kernel), strides, dilations, pads[:rank], pads[rank:])
 
 
-def _static(dims: Shape) -> tuple[int, ...]:
+def integers(dims: Shape) -> tuple[int, ...]:
+    """Dimensions that must be known; raises IllTyped."""
     if not all(isinstance(dim, int) for dim in dims):
         raise IllTyped(f"windows of symbolic size {show(dims)}")
     return tuple(dim for dim in dims if isinstance(dim, int))
@@ -164,7 +162,7 @@ def taps(found: Windows, counts: Sequence[int]) -> Iterator[tuple[tuple[int, ...
 
 def coverage(found: Windows, extents: Sequence[int], first: Sequence[int], last: Sequence[int]) -> Array:
     """How many elements of each window lie in the box from `first` to `last` (excluded), in padded coordinates."""
-    counts = [int(count) for count in found.counts(tuple(extents)) if isinstance(count, int)]
+    counts = integers(found.counts(tuple(extents)))
     total: Array = np.ones((), np.float64)
     for k, d, s, n, low, high in zip(
         found.static_kernel, found.dilations, found.strides, counts, first, last, strict=True

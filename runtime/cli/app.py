@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from enum import Enum
+from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any
 
@@ -39,7 +39,30 @@ Sets = Annotated[
     typer.Option("--set", metavar="NAME=VALUE", help="Another value for a `let` of the file. May be repeated."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON value to standard output, for programs.")]
-Device = Enum("Device", {name: name for name in ("auto", "cpu", "cuda")}, type=str)
+
+
+class Stage(StrEnum):
+    ast = "ast"
+    graph = "graph"
+    grad = "grad"
+    opt = "opt"
+    onnx = "onnx"
+
+
+class Kind(StrEnum):
+    step = "step"
+    init = "init"
+    eval = "eval"
+    report = "report"
+    net = "net"
+    prepare = "prepare"
+    fit = "fit"
+
+
+class Device(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
 
 
 def example(*lines: str) -> str:
@@ -105,12 +128,6 @@ def show(
     return partial(show, file, set or [])
 
 
-STAGES = ("ast", "graph", "grad", "opt", "onnx")
-UNITS = ("step", "init", "eval", "report", "net", "prepare", "fit")
-Stage = Enum("Stage", {name: name for name in STAGES}, type=str)
-UnitKind = Enum("UnitKind", {name: name for name in UNITS}, type=str)
-
-
 @command(
     "dlc ir lenet.net --stage ast",
     "dlc ir lenet.net --kind net --stage onnx",
@@ -125,11 +142,11 @@ def ir(
         ),
     ],
     stage: Annotated[
-        Stage,  # type: ignore[valid-type]
+        Stage,
         typer.Option(help="Syntax tree, graph as written, after differentiation, after all passes, or ONNX."),
-    ] = Stage.opt,  # type: ignore[attr-defined]
+    ] = Stage.opt,
     kind: Annotated[
-        UnitKind | None,  # type: ignore[valid-type]
+        Kind | None,
         typer.Option(help="Which graph: of a run (step, init, eval, report), a net, or data (prepare, fit). Without it "
                      "step, or where the name is not of a run, net or prepare.", show_default=False),
     ] = None,
@@ -142,7 +159,7 @@ def ir(
     """Print a graph as text, at any stage of compilation."""
     from dlc.runtime.cli.ir import Asked, ir
 
-    asked = Asked(stage.value, kind.value if kind is not None else None, after, tuple(without or ()), trace)  # type: ignore[attr-defined]
+    asked = Asked(stage.value, kind.value if kind is not None else None, after, tuple(without or ()), trace)
     return partial(ir, file, set or [], asked)
 
 

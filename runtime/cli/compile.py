@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 
 from dlc.dsl.diagnostics import nearest
 from dlc.runtime.cli.objects import lets, open_program, target
-from dlc.runtime.cli.terminal import BOLD, Terminal, file_size, listed, plural
+from dlc.runtime.cli.terminal import Terminal, file_size, listed, plural
 from dlc.runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from dlc.compiler.manifest import Manifest
     from dlc.compiler.program import Program
     from onnx import ModelProto
+
+MOST_NAMES = 6
+"""More names than that are counted, not listed."""
 
 
 def compile(
@@ -56,3 +59,50 @@ def compile(
             ],
         }
     )
+
+
+def write_files(folder: Path, contents: dict[str, bytes]) -> None:
+    """Each file whole or not at all. Raises RunError."""
+    from dlc.runtime.atomic import disk_error, write_atomically
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error("create", folder, error) from error
+    for name, content in contents.items():
+        write_atomically(folder / name, [content])
+
+
+def maps(model: ModelProto) -> tuple[dict[str, list[str]], list[str]]:
+    """What a file maps: its inputs by their part in the manifest, and its outputs; each name once."""
+    from dlc.compiler.manifest import read
+
+    manifest: Manifest = read(model)
+    inputs = {"carried": list(manifest.carried), "batch": list(manifest.batch), "scalars": list(manifest.scalars)}
+    return inputs, [each.name for each in model.graph.output]
+
+
+def _line(mapped: tuple[dict[str, list[str]], list[str]]) -> str:
+    """`13 carried, image, label, step -> 13 carried, loss, finite`."""
+    inputs, outputs = mapped
+    fed = {f"{name}:next" for name in inputs["carried"]}
+    back = [name for name in outputs if name in fed]
+    left = [f"{len(inputs['carried']):,} carried"] if inputs["carried"] else []
+    right = [f"{len(back):,} carried"] if back else []
+    others = [name for name in outputs if name not in fed]
+    return f"{_some(left, inputs['batch'] + inputs['scalars'])} -> {_some(right, others)}"
+
+
+def _some(parts: list[str], names: list[str]) -> str:
+    shown = names if len(names) <= MOST_NAMES else [*names[: MOST_NAMES - 1], plural(len(names) - MOST_NAMES + 1, "other")]
+    return ", ".join([*parts, *shown]) or "nothing"
+
+
+def _chosen(program: Program, names: Sequence[str], file: str) -> list[str] | None:
+    """The runs that were named, None for all. Raises UsageError."""
+    for name in names:
+        if name not in program.runs:
+            guess = nearest(name, program.runs)
+            help = f"did you mean {guess}?" if guess else f"there is {listed(program.runs)}"
+            raise UsageError(f"{file} has no run called `{name}`", help)
+    return list(dict.fromkeys(names)) or None
