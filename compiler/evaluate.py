@@ -78,13 +78,12 @@ def evaluate_node(
     """
     if node.op == "Constant":
         return [node.attributes["value"]]
-    function = lookup(node.op).evaluate or OPERATORS.get(node.op)
     with np.errstate(all="ignore"):
-        if function is not None:
+        if node.op in _CONTROL:
+            result: Any = _CONTROL[node.op](node, inputs, sizes, around or {})
+        elif (function := lookup(node.op).evaluate or OPERATORS.get(node.op)) is not None:
             attributes = {name: _resolved(value, sizes) for name, value in node.attributes.items()}
             result = function(*inputs, **attributes)
-        elif node.bodies:
-            result = _CONTROL[node.op](node, inputs, sizes, around or {})
         else:
             result = _by_reference(node, inputs)
     results = result if isinstance(result, list | tuple) else [result]

@@ -160,6 +160,13 @@ def _range(start: Array, limit: Array, step: Array) -> Array:
     return np.asarray(np.arange(start.item(), limit.item(), step.item()), start.dtype)
 
 
+def _one_hot(indices: Array, depth: Array, values: Array, *, axis: int = -1) -> Array:
+    n = int(depth.item())
+    places = np.where((indices >= -n) & (indices < n), indices % n, n)  # outside of it nothing is hot
+    hot = np.expand_dims(places, axis) == np.arange(n).reshape([-1] + [1] * (indices.ndim - axis % (indices.ndim + 1)))
+    return np.asarray(np.where(hot, values[1], values[0]))
+
+
 def _identity(x: Array) -> Array:
     return x
 
@@ -209,7 +216,9 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "Shape": lambda x, start=0, end=None: np.array(x.shape[start:end], np.int64),
     "Size": lambda x: np.array(x.size, np.int64),
     "Gather": lambda data, indices, axis=0: np.take(data, indices, axis), "GatherElements": _gather_elements,
-    "ScatterElements": _scatter, "Einsum": lambda *xs, equation: np.einsum(equation, *xs),
+    
+    "ScatterElements": _scatter, "OneHot": _one_hot,
+    "Einsum": lambda *xs, equation: np.einsum(equation, *xs),
 }  # fmt: skip
 
 __all__ = ["OPERATORS", "erf"]

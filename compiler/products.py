@@ -165,6 +165,8 @@ def _prepared(prepare: Unit, net: Unit, weights: Mapping[str, Array], builder: B
 def _restricted(graph: Graph, fields: list[str]) -> Graph:
     """The graph of some outputs alone; of the inputs, the records that they read."""
     builder = Builder(graph.names)
+    for node in graph.nodes:
+        builder.adopt(node)
     part = builder.graph(graph.name, {name: graph.outputs[name] for name in fields}, graph.inputs)
     read = part.uses()
     records = [value for value in graph.inputs if value in read and graph.names[value].startswith("raw.")]

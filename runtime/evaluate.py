@@ -5,8 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from dlc.runtime.session import silent
+import numpy as np
+
+from dlc.runtime import session
+from dlc.runtime.atomic import write_json
+from dlc.runtime.checkpoint import Array, load_tensors
+from dlc.runtime.compiled import Compiled
+from dlc.runtime.data import Split, prepare, sequential
+from dlc.runtime.data.plan import parse_plan
+from dlc.runtime.errors import InputError, RunError
+from dlc.runtime.folder import RunFolder
+from dlc.runtime.session import CPU, Device, open_session, silent
+from dlc.runtime.stepper import manifest_of
+
+TEST = "test"
+TIMES = "test_evaluations"
 
 
 @dataclass(frozen=True)
@@ -21,9 +36,74 @@ class Evaluation:
     times: int | None = None
 
 
+class Evaluator:
+    """The models `eval` and `report` of a run on a device.
+
+    `eval` gives sums and counts of a batch of any size; they are added in float64 over the split, and `report` makes
+    the loss and the metrics of them once. So every example counts the same, whatever batch it is in.
+    """
+
+    def __init__(self, evaluation: bytes, report: bytes, device: Device = CPU, threads: int = 0) -> None:
+        self._device = device
+        self._session = open_session(evaluation, device, threads, spinning=False)
+        self._report = open_session(report, threads=1, spinning=False)
+        self.manifest = manifest_of(self._session, "the evaluation")
+        self._outputs = [each.name for each in self._session.get_outputs()]
+
+    def __call__(
+        self, tensors: Mapping[str, Array], split: Split, batch: int, scalars: Mapping[str, Any] = {}
+    ) -> dict[str, float]:
+        """The loss and the metrics of `split` by name. `scalars` (the step, ...) are fed where the model reads them.
+
+        Raises InputError if a weight or a field is missing or does not fit, RunError if ONNX Runtime fails.
+        """
+        binding = self._session.io_binding()
+        kept = self._bind(binding, tensors, scalars)
+        for name in self.manifest.batch:
+            if name not in split.fields:
+                raise InputError(f"the evaluation reads the field `{name}`, which the data does not have")
+        sums: dict[str, Any] = {}
+        for fields in sequential(split, batch):
+            for name in self.manifest.batch:
+                binding.bind_cpu_input(name, np.asarray(fields[name], order="C"))
+            for name in self._outputs:
+                binding.bind_output(name, "cpu")
+            try:
+                self._session.run_with_iobinding(binding)
+            except Exception as error:  # ONNX Runtime's exceptions have no other common base
+                raise RunError(f"ONNX Runtime cannot evaluate the split {split.name}: {error}") from error
+            for name, value in zip(self._outputs, binding.copy_outputs_to_cpu(), strict=True):
+                exact = np.asarray(value, np.float64)
+                sums[name] = exact if name in self.manifest.constants else sums.get(name, 0.0) + exact
+        del kept
+        fed = {each.name: np.asarray(sums[each.name]) for each in self._report.get_inputs()}
+        names = [each.name for each in self._report.get_outputs()]
+        return {name: float(value) for name, value in zip(names, self._report.run(names, fed), strict=True)}
+
+    def _bind(self, binding: Any, tensors: Mapping[str, Array], scalars: Mapping[str, Any]) -> list[Any]:
+        """Binds weights and scalars; returns what must live as long as the binding is used."""
+        from onnxruntime import OrtValue
+
+        kept = []
+        for name in self.manifest.carried:
+            if name not in tensors:
+                raise InputError(f"the weights lack {name}, which the net has")
+            value = OrtValue.ortvalue_from_numpy(np.asarray(tensors[name], order="C"), self._device.name, 0)
+            try:
+                binding.bind_ortvalue_input(name, value)
+            except Exception as error:  # as above
+                raise InputError(f"the weight {name} does not fit the net: {error}") from error
+            kept.append(value)
+        for name, scalar in self.manifest.scalars.items():
+            array = np.asarray(scalars.get(name, scalar.default or 0), np.int64)
+            binding.bind_cpu_input(name, array)
+            kept.append(array)
+        return kept
+
+
 def evaluate(
     folder: Path,
-    split: str = "test",
+    split: str = TEST,
     weights: str = "best",
     *,
     device: str = "auto",
@@ -36,4 +116,52 @@ def evaluate(
     Every example counts the same: a partial batch weighs what it holds. An evaluation on the test split is recorded in
     `run.json` and told through `note`. Raises InputError, DataError (no such split, data changed or gone).
     """
-    raise NotImplementedError
+    opened = RunFolder.open(folder)
+    compiled = Compiled.load(opened.model, opened.settings)
+    tensors, name = load_weights(opened, weights)
+    plan = parse_plan(compiled.plan)
+    plan.split(split)
+    made = prepare(
+        plan,
+        compiled.file(f"{compiled.data}.prepare.onnx"),
+        compiled.files.get(f"{compiled.data}.fit.onnx"),
+        compiled.folder,
+        splits=[split],
+        fitted={address: tensors[address] for address in plan.fitted if address in tensors},
+        say=note,
+        progress=progress,
+    ).split(split)
+    evaluator = Evaluator(
+        compiled.file(f"{compiled.run}.eval.onnx"),
+        compiled.file(f"{compiled.run}.report.onnx"),
+        session.device(device, note),
+        threads,
+    )
+    values = evaluator(tensors, made, int(compiled.settings.get("batch", 32)))
+    times = _record_test(opened, note) if split == TEST else None
+    return Evaluation(split, name, len(made), values, times)
+
+
+def load_weights(folder: RunFolder, weights: str) -> tuple[dict[str, Array], str]:
+    """The weights `best` or `last` of a run, or those of a file, and their name for people. Raises InputError."""
+    named = {"best": folder.best, "last": folder.last}
+    path = named.get(weights, Path(weights))
+    if weights in named and not path.exists():
+        help = "it has not finished its first epoch; the weights of a run are saved then"
+        raise InputError(f"the run in {folder.path} has no {weights} weights yet", help)
+    return load_tensors(path)[0], weights
+
+
+def _record_test(folder: RunFolder, note: Callable[[str], None]) -> int:
+    """Counts evaluations on the test split: each choice made by looking at it makes the next one worth less."""
+    content = dict(folder.run)
+    times = int(content.get(TIMES, 0)) + 1
+    content[TIMES] = times
+    try:
+        write_json(folder.path / "run.json", content)
+    except RunError as error:
+        note(f"this evaluation is not recorded: {error.message}")
+        return times
+    if times > 1:
+        note(f"this run has been evaluated on the test split {times} times: choose on dev, report test once")
+    return times

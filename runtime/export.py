@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from dlc.runtime.session import silent
+from dlc.runtime.atomic import write_atomically
+from dlc.runtime.checkpoint import Array
+from dlc.runtime.compiled import Compiled
+from dlc.runtime.errors import InputError, UsageError
+from dlc.runtime.evaluate import load_weights
+from dlc.runtime.folder import RunFolder
+from dlc.runtime.session import open_session, silent
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 
 @dataclass(frozen=True)
@@ -31,4 +41,55 @@ def export(
     `note` is told where that is not possible and the net is written raw. Raises InputError, UsageError (`out` is no
     name of an ONNX file), EmitError.
     """
-    raise NotImplementedError
+    if out.suffix != ".onnx":
+        raise UsageError(f"cannot export to {out}: expected a name that ends in .onnx")
+    if not out.parent.is_dir():
+        raise UsageError(f"cannot export to {out}: there is no folder {out.parent}")
+    opened = RunFolder.open(folder)
+    compiled = Compiled.load(opened.model, opened.settings)
+    tensors, name = load_weights(opened, weights)
+    model, prepared = _model(compiled, opened, tensors, raw, note)
+    content = _checked(model)
+    write_atomically(out, [content])
+    graph = model.graph
+    inputs, outputs = ({each.name: _type(each) for each in side} for side in (graph.input, graph.output))
+    return Exported(out, len(content), inputs, outputs, name, prepared)
+
+
+def _model(
+    compiled: Compiled, folder: RunFolder, tensors: dict[str, Array], raw: bool, note: Callable[[str], None]
+) -> tuple[ModelProto, bool]:
+    from dlc.compiler.products import NotBatched, deployed
+
+    program = compiled.program(folder.model)
+    wanted = [*program.net(compiled.net).carried, *([] if raw else compiled.plan.get("fitted", {}))]
+    missing = [address for address in wanted if address not in tensors]
+    if missing:
+        help = "`dlc weights rename` moves the weights of parts that were renamed"
+        raise InputError(f"the weights lack {missing[0]}, which the net has", help)
+    if not raw:
+        try:
+            return deployed(program, compiled.net, tensors, compiled.data), True
+        except NotBatched as error:
+            note(f"`{compiled.data}` prepares one record at a time ({error}); the net is written as with --raw")
+    return deployed(program, compiled.net, tensors), False
+
+
+def _checked(model: ModelProto) -> bytes:
+    """The model's bytes, accepted by onnx and by ONNX Runtime: a file that does not run must not be written."""
+    import onnx
+
+    from dlc.compiler.emit import serialized
+
+    content = serialized(model)
+    onnx.checker.check_model(content, full_check=True)
+    open_session(content, threads=1, spinning=False)
+    return content
+
+
+def _type(value: Any) -> str:
+    from dlc.compiler.types import from_onnx_number
+
+    tensor = value.type.tensor_type
+    dims = (str(dim.dim_value) if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim)
+    return f"{from_onnx_number(tensor.elem_type)}[{', '.join(dims)}]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +39,8 @@ CUDA = Device("cuda", "CUDAExecutionProvider")
 def device(name: str = "auto", note: Note = silent) -> Device:
     """The device of that name: "cpu", "cuda", or "auto", which is CUDA where it works.
 
-    `note` gets one line where "auto" finds a CUDA provider that does not work and takes the CPU instead. Raises
-    InputError if "cuda" is asked for and does not work, UsageError for another name.
+    `note` gets one line where "auto" takes the CPU, with the reason if there is an NVIDIA device. Raises InputError if
+    "cuda" is asked for and does not work, UsageError for another name.
     """
     if name not in DEVICES:
         raise UsageError(f"no device is called `{name}`", f"the devices are {', '.join(DEVICES)}")
@@ -51,14 +52,13 @@ def device(name: str = "auto", note: Note = silent) -> Device:
     if name == "cuda":
         help = "install NVIDIA's driver, CUDA and cuDNN as ONNX Runtime wants them, or train with --device cpu"
         raise InputError(f"CUDA cannot be used: {problem}", help)
-    # A machine without an NVIDIA device expects nothing else than the CPU; one with it deserves to know.
-    if _nvidia_device():
-        note(f"training on the CPU: there is an NVIDIA device, but {problem}")
+    # A machine without an NVIDIA device expects nothing else than the CPU; one with it deserves to know why.
+    note(f"running on the CPU: there is an NVIDIA device, but {problem}" if _nvidia_device() else "running on the CPU")
     return CPU
 
 
 def _nvidia_device() -> bool:
-    return Path("/dev/nvidiactl").exists() or Path("/proc/driver/nvidia/version").exists() or os.name == "nt"
+    return Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi") is not None
 
 
 def _cuda_problem() -> str | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from dlc.compiler.manifest import KEY, Manifest, ManifestError, from_json
 from dlc.runtime.checkpoint import Array, Signature
 from dlc.runtime.errors import InputError, RunError
@@ -82,7 +83,7 @@ class Stepper:
         self.values: np.ndarray[Any, np.dtype[np.float32]] = np.zeros(len(self.manifest.reports), np.float32)
         self.reports: dict[str, Array] = {}
         for at, name in enumerate(self.manifest.reports):
-            if outputs.get(name) != (np.float32, ()):
+            if outputs.get(name) != (np.dtype(np.float32), ()):
                 raise InputError(f"the step's report {name} is not an output of one float32")
             self.reports[name] = self.values[at : at + 1].reshape(())
         self._finite = np.ones((), np.bool_)
@@ -145,7 +146,8 @@ class Stepper:
             if array is None:
                 raise InputError(f"there is no value for {name}, which the step carries")
             if (array.dtype, array.shape) != (dtype, shape):
-                raise InputError(f"{name}: the step carries {dtype}{list(shape)}, found {array.dtype}{list(array.shape)}")
+                found = f"{array.dtype}{list(array.shape)}"
+                raise InputError(f"{name}: the step carries {dtype}{list(shape)}, found {found}")
             self._sets[self._current][name].write(array)
 
     def tensors(self) -> dict[str, Array]:
@@ -159,7 +161,7 @@ class Stepper:
 
 
 class _Buffer:
-    """The memory of a carried value, on a device: `value` for ONNX Runtime, `array` where NumPy sees the same memory."""
+    """The memory of a carried value: `value` for ONNX Runtime, `array` where NumPy sees the same memory."""
 
     def __init__(self, dtype: np.dtype[Any], shape: tuple[int, ...], device: Device) -> None:
         from onnxruntime import OrtValue

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dlc.compiler.program import Program
-from dlc.runtime.checkpoint import Best
+from dlc.runtime import session
+from dlc.runtime.checkpoint import Array, Best, Checkpoint, Checkpoints
+from dlc.runtime.compiled import Compiled
+from dlc.runtime.data import Dataset, batches, prepare, steps_per_epoch
+from dlc.runtime.diagnose import by_gradients
+from dlc.runtime.errors import InputError
+from dlc.runtime.evaluate import Evaluator
+from dlc.runtime.folder import RunFolder
+from dlc.runtime.interrupt import Interrupted
+from dlc.runtime.loop import Identity, Loop, Schedule
 from dlc.runtime.report.display import Display
-from dlc.runtime.session import silent
+from dlc.runtime.session import Device, open_session, silent
+from dlc.runtime.stepper import Stepper
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is to be carried out; None and 0 leave a thing as the file, the last time or ONNX Runtime has it.
+    """How a run is to be carried out; None leaves a thing as the last time, the file, or ONNX Runtime has it.
 
-    `epochs` and `steps` are ends: the run stops at whichever comes first. `threads` 0 is ONNX Runtime's default.
-    A checkpoint is written after every epoch and at least every `checkpoint_seconds`, or exactly every
-    `checkpoint_steps` too.
+    `epochs` and `steps` are ends: the run stops at whichever comes first, and one that is given here replaces both of
+    the file's. `threads` 0 is ONNX Runtime's default. A checkpoint is written at the end of epochs (of those shorter
+    than a second not each) and at least every `checkpoint_seconds`, and exactly every `checkpoint_steps` if given.
     """
 
     device: str | None = None
@@ -33,7 +46,7 @@ class Options:
 
 @dataclass(frozen=True)
 class View:
-    """What people see. `display` makes the live display: it is called as `Display(run, total_steps, steps_per_epoch,
+    """What people see. `display` makes the live display: it is called as `display(run, total_steps, steps_per_epoch,
     batch=..., start_step=...)`. `note` gets lines for people while there is no display (data, device); `progress` gets
     (what, done, total) while data is prepared."""
 
@@ -44,8 +57,8 @@ class View:
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended. `values` are the last of each split, `{"train": {"loss": ...}, "dev": {"loss": ..., "acc": ...}}`;
-    `best` is None only if no value was ever finite. `seconds` are those of this process."""
+    """How a run ended. `values` are those of its last epoch, `{"train": {"loss": ...}, "dev": {"loss": ..., "acc":
+    ...}}`; `best` is None only if no value was ever finite. `seconds` are those of this process."""
 
     folder: Path
     step: int
@@ -55,39 +68,176 @@ class Result:
     seconds: float = 0.0
 
 
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or a termination signal ended the run after a whole step; everything is saved. Exit code 130."""
-
-    exit_code = 130
-
-    def __init__(self, message: str, help: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.help = help
+DEFAULT = Options()
+UNSEEN = View()
 
 
-Diagnose = Callable[[Mapping[str, Any]], str | None]
-
-
-def train(
-    program: Program, run: str, folder: Path, options: Options = Options(), view: View = View(),  # noqa: B008
-) -> Result:  # fmt: skip
+def train(program: Program, run: str, folder: Path, options: Options = DEFAULT, view: View = UNSEEN) -> Result:
     """Compile the run, make its folder and train. `run` is one of `program.runs`.
 
     Raises SourceError (the file), DataError (the data), UsageError (the folder holds something), InputError, RunError
     (a value that is not finite, the disk, the lock) and Interrupted. The folder is made only once the program is
     compiled and the data is read.
     """
-    raise NotImplementedError
+    start = time.monotonic()
+    compiled = Compiled.of(program, run)
+    asked = _asked(compiled, options, {})
+    device = session.device(asked["device"], view.note)
+    dataset = _data(compiled, view)
+    schedule = _schedule(compiled, asked, options, dataset, view)
+    asked["versions"] = session.versions(device, asked["threads"])
+    with RunFolder.create(folder, asked) as made:
+        compiled.write(made.model, program)
+        stepper = _stepper(compiled, device, asked)
+        stepper.load(_initial(compiled, stepper, dataset, schedule))
+        loop = _loop(made, compiled, stepper, device, asked, dataset, schedule, None)
+        return _run(loop, compiled, schedule, made, view, start)
 
 
-def resume(
-    folder: Path, options: Options = Options(), view: View = View(), program: Program | None = None,  # noqa: B008
-) -> Result:  # fmt: skip
+def resume(folder: Path, options: Options = DEFAULT, view: View = UNSEEN, program: Program | None = None) -> Result:
     """Go on with the run in `folder` from its last checkpoint (from the beginning if there is none).
 
     With `program` (the same file with other `let`s, or edited) the run is compiled anew and goes on with that, as long
-    as its weights are the same; what changed is recorded. A run that has reached its end returns at once, with a note.
-    Raises what `train` raises, and InputError if the checkpoint does not fit model or data.
+    as its weights are the same; what changed is recorded and told. A run that has reached its end returns at once, with
+    a note. Raises what `train` raises, and InputError if the checkpoint does not fit model or data.
     """
-    raise NotImplementedError
+    start = time.monotonic()
+    with RunFolder.resume(folder) as opened:
+        before = opened.settings
+        compiled = Compiled.load(opened.model, before)
+        if program is not None:
+            compiled = Compiled.of(program, compiled.run)
+        asked = _asked(compiled, options, before)
+        device = session.device(asked["device"], view.note)
+        dataset = _data(compiled, view)
+        schedule = _schedule(compiled, asked, options, dataset, view)
+        asked["versions"] = session.versions(device, asked["threads"])
+        stepper = _stepper(compiled, device, asked)
+        checkpoint = Checkpoints(opened.path, view.note).latest()
+        if checkpoint is None:
+            stepper.load(_initial(compiled, stepper, dataset, schedule))
+        else:
+            if checkpoint.seed != schedule.seed:
+                raise InputError(
+                    f"the run's seed is {checkpoint.seed}, and {schedule.seed} is asked for",
+                    "a run keeps its seed; start a new one with another -o",
+                )
+            for note in checkpoint.check_resumable(
+                stepper.signature, dataset.data_hash, compiled.graph_hash, asked["versions"]
+            ):
+                view.note(note)
+            stepper.load(checkpoint.tensors)
+        if checkpoint is not None and checkpoint.step >= schedule.total:
+            view.note(f"the run has reached its end, step {checkpoint.step}; give more --epochs or --steps to go on")
+            return Result(folder, checkpoint.step, checkpoint.epoch, checkpoint.best)
+        for name, (old, new) in opened.record_resume(checkpoint.step if checkpoint else 0, asked).items():
+            view.note(f"{name} was {old} and is {new}")
+        if program is not None:
+            compiled.write(opened.model, program)
+        loop = _loop(opened, compiled, stepper, device, asked, dataset, schedule, checkpoint)
+        return _run(loop, compiled, schedule, opened, view, start)
+
+
+def _run(loop: Loop, compiled: Compiled, schedule: Schedule, folder: RunFolder, view: View, start: float) -> Result:
+    with view.display(
+        compiled.run, schedule.total, schedule.per_epoch, batch=schedule.batch, start_step=loop.done
+    ) as display:
+        loop.run(display)
+    epochs = loop.done // schedule.per_epoch
+    return Result(folder.path, loop.done, epochs, loop.best, loop.values, time.monotonic() - start)
+
+
+def _asked(compiled: Compiled, options: Options, before: Mapping[str, Any]) -> dict[str, Any]:
+    """What is asked for, as `run.json` records it: by the options, else as before, else by the file."""
+    file = compiled.settings
+
+    def of(name: str, option: Any, default: Any) -> Any:
+        return option if option is not None else before.get(name, default)
+
+    ends = {"epochs": file.get("epochs"), "steps": file.get("steps")}
+    if options.epochs is not None or options.steps is not None:
+        ends = {"epochs": options.epochs, "steps": options.steps}
+    elif before and before["source"] == compiled.origin:
+        ends = {name: before[name] for name in ends}
+    return {
+        "run": compiled.run,
+        "net": compiled.net,
+        "data": compiled.data,
+        "source": dict(compiled.origin),
+        "seed": of("seed", options.seed, file.get("seed", 0)),
+        "device": of("device", options.device, "auto"),
+        "threads": of("threads", options.threads, 0),
+        "batch": file.get("batch", 32),
+        **ends,
+    }
+
+
+def _data(compiled: Compiled, view: View) -> Dataset:
+    """The training split and, if there is one, the dev split."""
+    names = compiled.split_names
+    if "train" not in names:
+        raise InputError(f"the data `{compiled.data}` has no split `train`; its splits are {', '.join(names)}")
+    return prepare(
+        compiled.plan,
+        compiled.file(f"{compiled.data}.prepare.onnx"),
+        compiled.files.get(f"{compiled.data}.fit.onnx"),
+        compiled.folder,
+        splits=[name for name in ("train", "dev") if name in names],
+        say=view.note,
+        progress=view.progress,
+    )
+
+
+def _schedule(compiled: Compiled, asked: Mapping[str, Any], options: Options, dataset: Dataset, view: View) -> Schedule:
+    """How long the run goes on and what it keeps. Raises InputError, and DataError for too few examples."""
+    per_epoch = steps_per_epoch(dataset.split("train"), asked["batch"])
+    ends = [asked["epochs"] * per_epoch] if asked["epochs"] else []
+    ends += [asked["steps"]] if asked["steps"] else []
+    if not ends:
+        raise InputError(
+            f"the run `{compiled.run}` does not say when it ends",
+            f"write `epochs = 10` (or `steps = ...`) into `train {compiled.run}`, or give --epochs",
+        )
+    keep = compiled.settings.get("keep")
+    if keep is None:
+        keep = {"direction": "lowest", "split": "dev" if "dev" in dataset.splits else "train", "metric": "loss"}
+        if keep["split"] == "train":
+            view.note("there is no dev split: the weights of the epoch with the lowest training loss are the best")
+    if keep["split"] not in dataset.splits:
+        missing = f"the data `{compiled.data}` has no such split"
+        told = "choose on dev, report test once" if keep["split"] == "test" else missing
+        help = "for example `dev = holdout(train, 0.1)`, above or below the other splits"
+        raise InputError(f"`keep` looks at the split {keep['split']}: {told}", help)
+    return Schedule(
+        asked["seed"], asked["batch"], min(ends), per_epoch, keep, options.checkpoint_seconds, options.checkpoint_steps
+    )
+
+
+def _stepper(compiled: Compiled, device: Device, asked: Mapping[str, Any]) -> Stepper:
+    return Stepper(compiled.file(f"{compiled.run}.step.onnx"), device, asked["batch"], asked["threads"])
+
+
+def _initial(compiled: Compiled, stepper: Stepper, dataset: Dataset, schedule: Schedule) -> dict[str, Array]:
+    """Every carried value from the seed (and from the first batch, where initializers read it)."""
+    opened = open_session(compiled.file(f"{compiled.run}.init.onnx"), spinning=False)
+    first = next(batches(dataset.split("train"), schedule.batch, schedule.seed, 0))
+    available: dict[str, Any] = {**first, "seed": np.asarray(schedule.seed, np.int64)}
+    names = [each.name for each in opened.get_outputs()]
+    values = opened.run(names, {each.name: available[each.name] for each in opened.get_inputs()})
+    return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
+
+
+def _loop(
+    folder: RunFolder, compiled: Compiled, stepper: Stepper, device: Device, asked: Mapping[str, Any], dataset: Dataset,
+    schedule: Schedule, checkpoint: Checkpoint | None,
+) -> Loop:  # fmt: skip
+    evaluator = None
+    if "dev" in dataset.splits:
+        files = compiled.file(f"{compiled.run}.eval.onnx"), compiled.file(f"{compiled.run}.report.onnx")
+        evaluator = Evaluator(*files, device, asked["threads"])
+    identity = Identity(compiled.graph_hash, asked["versions"], str(compiled.origin.get("sha256", "")))
+    diagnose = by_gradients(lambda: compiled.program(folder.model), compiled.run)
+    return Loop(folder, stepper, evaluator, dataset, schedule, identity, diagnose, checkpoint)
+
+
+__all__ = ["Interrupted", "Options", "Result", "View", "resume", "train"]

@@ -150,6 +150,14 @@ def _carried(
         if isinstance(value, Distribution | str | Template | Instance | None):
             raise Problem("E0205", f"`{name.text}` needs a type", f"it begins as {describe(value)}")
         type = value.type if isinstance(value, Value) else Type(e.mode.working, ())
+    if name.text not in frame.owner.parameters and where in e.parameters and e.optimizer is None:
+        raise Problem(
+            "E0202",
+            f"two parts have the address `{where}`",
+            "this is the second",
+            secondary=(Label(e.parameters[where].span, "the first"),),
+            help="give one of them another name with `as`",
+        )
     frame.owner.parameters[name.text] = where
     return e.parameter(where, type, role, lambda: expressions.evaluate(e, init, frame), span)
 

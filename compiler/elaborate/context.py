@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,8 @@ from dlc.dsl.modules import Module, Program
 
 EXPANSION_LIMIT = 200_000
 """How many turns of `repeat` and `for` one elaboration may take, and how long a list may grow."""
+
+RECURSION_LIMIT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,8 @@ class Elaborator:
         self._taken: set[str] = set()
 
     def __enter__(self) -> Elaborator:
+        # Elaboration descends with the nesting of the text, which the parser bounds; Python's own bound is lower.
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), RECURSION_LIMIT))
         self.builder.__enter__()
         return self
 

@@ -8,6 +8,10 @@ from dlc.dsl.ast import Span
 from dlc.dsl.diagnostics import Diagnostic, Label
 
 
+NOTED = 3
+"""How many of the applications around a mistake are named."""
+
+
 class Problem(Exception):
     """A mistake in a `.net` file that has no place yet, or one that names its own.
 
@@ -62,9 +66,10 @@ class Report:
             depth = next((i for i in reversed(range(len(users))) if not users[i].span.file.startswith("<")), None)
             if depth is not None:
                 at, users = users[depth].span, users[:depth]
-        for user in reversed(users):
-            if user.text and not user.library and not user.span.file.startswith("<"):
-                notes.append(f"in {user.text}, used at {user.span}")
+        uses = [user for user in reversed(users) if user.text and not user.library and not user.span.file.startswith("<")]
+        notes += [f"in {user.text}, used at {user.span}" for user in uses[:NOTED]]
+        if len(uses) > NOTED:
+            notes.append(f"and so on, {len(uses) - NOTED} more")
         secondary = tuple(label for label in problem.secondary if not label.span.file.startswith("<"))
         found = Diagnostic(
             problem.code,

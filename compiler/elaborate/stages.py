@@ -41,9 +41,10 @@ def _stage(e: Elaborator, stage: ast.Stage, value: Any, frame: Frame, place: Pla
     index = len(e.stages)
     step = stage.step
     made: Instance | None = None
+    fresh = stage.alias is not None and frame.scope.find(stage.alias.text) is None
     try:
         with e.builder.at(None if frame.library else step.span):
-            if stage.alias is not None and not isinstance(step, ast.Fan | ast.Pick):
+            if stage.alias is not None and fresh and not isinstance(step, ast.Fan | ast.Pick):
                 place = frame.place.part(stage.alias.text)
             result, made = _step(e, step, value, frame, place)
     except Problem as problem:

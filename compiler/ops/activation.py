@@ -7,7 +7,7 @@ from typing import Any
 
 from dlc.compiler.build import op
 from dlc.compiler.graph import Value
-from dlc.compiler.ops.rules import ANY, NUMBERS, unary, where
+from dlc.compiler.ops.rules import ANY, NUMBERS, mask, unary, where
 from dlc.compiler.registry import define, gradient, no_gradient
 from dlc.compiler.types import FLOATS
 
@@ -159,7 +159,8 @@ def _(g: Value, x: Value) -> Value:
 
 @gradient("Relu")
 def _(g: Value, y: Value) -> Value:
-    return where(y > 0.0, g, 0.0)
+    """A product: ONNX Runtime's Where makes two temporaries, and takes twice to five times as long on large tensors."""
+    return g * mask(y > 0.0, y)
 
 
 @gradient("LeakyRelu")

@@ -182,7 +182,7 @@ def _steps(call: Call) -> Dim:
     if any(bound is None for bound in bounds) or bounds[2] == (0,):
         raise IllTyped("Range: its bounds depend on data, so the length of the result is not known")
     low, high, step = (bound[0] for bound in bounds if bound is not None)
-    count = quotient(high - low, step, ceiling=True)
+    count = quotient(high - low, step) if step in (1, -1) else quotient(high - low, step, ceiling=True)
     return max(count, 0) if isinstance(count, int) else count
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from dlc.compiler.build import op, private
 from dlc.compiler.graph import Value
 from dlc.compiler.ops.rules import expect
-from dlc.compiler.registry import Call, IllTyped, define, gradient
-from dlc.compiler.types import FLOATS, Type, product
+from dlc.compiler.registry import Call, IllTyped, define, evaluate, gradient
+from dlc.compiler.types import FLOATS, Array, Type, product
 
 
 def _lrn(call: Call) -> list[Type]:
@@ -19,6 +21,14 @@ def _lrn(call: Call) -> list[Type]:
 
 
 define("LRN", _lrn)
+
+
+@evaluate("LRN")
+def _(x: Array, *, size: int, alpha: float = 0.0001, beta: float = 0.75, bias: float = 1.0) -> Array:
+    before = (size - 1) // 2
+    around = np.pad(x * x, ((0, 0), (before, size - 1 - before), *((0, 0),) * (x.ndim - 2)))
+    total: Array = sum((around[:, i : i + x.shape[1]] for i in range(size)), np.zeros((), x.dtype))
+    return x / (bias + alpha / size * total) ** beta
 
 
 @gradient("LRN")

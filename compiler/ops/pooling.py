@@ -189,6 +189,15 @@ def _lp_pool(call: Call) -> list[Type]:
 define("LpPool", _lp_pool)
 
 
+@evaluate("LpPool")
+def _(x: Array, *, kernel_shape: Ints, p: int = 2, **attributes: Any) -> Array:
+    found = windows("LpPool", attributes, x.shape[2:], kernel_shape)
+    padded = pad(np.abs(x) ** p, found, 0)
+    counts = integers(results("LpPool", attributes, x.shape[2:], kernel_shape))
+    total: Array = sum((padded[at] for _, at in taps(found, counts)), np.zeros((), x.dtype))
+    return total ** (1 / p)
+
+
 @gradient("LpPool")
 def _(g: Value, x: Value, y: Value, node: Node, *, p: int = 2) -> Value:
     """With y = (sum |x|^p)^(1/p): the sum over windows of g*y^(1-p), times |x|^(p-1) sign(x); 0 where y is 0."""
@@ -200,11 +209,14 @@ def _(g: Value, x: Value, y: Value, node: Node, *, p: int = 2) -> Value:
 
 def spread(g: Value, shape: Shape, found: Windows) -> Value:
     """Each window's value added to every element of `shape` that it holds."""
-    planes = product(shape[:2])
-    single = private.ReshapeTo(g, shape=(planes, 1, *g.shape[2:]))
-    ones = np.ones((1, 1, *found.static_kernel), g.type.numpy)
-    summed = private.ConvInputGrad(single, ones, shape=(planes, 1, *shape[2:]), group=1, **found.attributes())
-    return private.ReshapeTo(summed, shape=shape)  # type: ignore[no-any-return]
+    channels = shape[1]
+    if not isinstance(channels, int):  # a kernel cannot be made for each: every plane is an image of its own
+        planes = product(shape[:2])
+        single = private.ReshapeTo(g, shape=(planes, 1, *g.shape[2:]))
+        return private.ReshapeTo(spread(single, (planes, 1, *shape[2:]), found), shape=shape)  # type: ignore[no-any-return]
+    ones = np.ones((channels, 1, *found.static_kernel), g.type.numpy)
+    summed: Value = private.ConvInputGrad(g, ones, shape=shape, group=channels, **found.attributes())
+    return summed
 
 
 def _global(call: Call) -> list[Type]:
@@ -222,6 +234,11 @@ def _(g: Value, x: Value) -> Value:
     if isinstance(count, int):
         return private.ExpandTo(g / count, shape=x.shape)  # type: ignore[no-any-return]
     return private.ExpandTo(g / op.Cast(private.Size(dim=count), to=g.dtype), shape=x.shape)  # type: ignore[no-any-return]
+
+
+@evaluate("GlobalMaxPool")
+def _(x: Array) -> Array:
+    return x.max(tuple(range(2, x.ndim)), keepdims=True)
 
 
 @gradient("GlobalMaxPool")

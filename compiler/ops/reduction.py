@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dlc.compiler.build import ints, op, private
+from dlc.compiler.build import current, ints, op, private
 from dlc.compiler.graph import Node, Value
 from dlc.compiler.ops.rules import (
     NUMBERS,
@@ -22,8 +22,8 @@ from dlc.compiler.ops.rules import (
     where,
     zeros,
 )
-from dlc.compiler.registry import Call, IllTyped, Infer, define, gradient, no_gradient, normal_axes
-from dlc.compiler.types import FLOATS, Array, Dim, Shape, Type, product
+from dlc.compiler.registry import Call, IllTyped, Infer, define, gradient, lower, no_gradient, normal_axes
+from dlc.compiler.types import FLOATS, Array, Dim, Shape, Type, product, substitute
 
 _FLOAT_ONLY = ("ReduceMean", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp")
 _ANY_NUMBER = ("ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceSumSquare")
@@ -146,6 +146,28 @@ def _(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Value:
     return (2 * g) * x
 
 
+_LARGE = 1 << 20  # elements; below, the second node costs what it saves
+
+
+def _in_turns(lowering: Any, node: Node, x: Value, *_: Value) -> Value | None:
+    """Axes that lie apart (the 0, 2, 3 of a convolution's bias) are reduced innermost first.
+
+    ONNX Runtime then goes through memory in order on the CPU: measured, twice as fast.
+    """
+    axes = reduced_axes(node)
+    inner = next((i for i in range(len(axes) - 1, 0, -1) if axes[i] - axes[i - 1] > 1), 0)
+    size = substitute(x.type.size, lowering.sizes)
+    if not inner or not isinstance(size, int) or size < _LARGE:
+        return None
+    for part in (axes[inner:], axes[:inner]):
+        x = current().add(node.op, (x, current().constant(ints(*part))), {**node.attributes}).output
+    return x
+
+
+lower("ReduceSum")(_in_turns)
+lower("ReduceMean")(_in_turns)
+
+
 def _arg(call: Call) -> list[Type]:
     x = expect(call, 0, NUMBERS)
     axis = axis_of(call, 0, x.rank)
@@ -189,10 +211,12 @@ define("TopK", _top_k)
 
 
 @gradient("TopK")
-def _(gs: list[Value | None], ys: tuple[Value, ...], x: Value, *, axis: int = -1, **_: int) -> Any:
+def _(gs: list[Value | None], node: Node, x: Value) -> Any:
     if gs[0] is None:
         return None
-    return op.ScatterElements(zeros(x.type), ys[1], gs[0], axis=axis, reduction="add")
+    return op.ScatterElements(
+        zeros(x.type), node.outputs[1], gs[0], axis=node.attributes.get("axis", -1), reduction="add"
+    )
 
 
 def _softmax(call: Call) -> list[Type]:

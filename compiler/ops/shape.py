@@ -174,7 +174,8 @@ def _window(start: Dim, end: Dim, step: int, size: Dim) -> tuple[Dim, Dim]:
         last = size if step > 0 else -1
     if isinstance(start, int) and start < -far:
         first = 0
-    length = quotient(last - first, step, ceiling=True) if step > 0 else quotient(first - last, -step, ceiling=True)
+    span = last - first if step > 0 else first - last
+    length = quotient(span + abs(step) - 1, abs(step))
     return first, max(length, 0) if isinstance(length, int) else length
 
 

@@ -47,7 +47,7 @@ class Windows:
     def counts(self, extents: Shape) -> Shape:
         """How many windows lie along each axis of these extents."""
         return tuple(
-            quotient(extent + begin + end - span, stride) + 1
+            quotient(extent + begin + end - span + stride, stride)
             for extent, begin, end, span, stride in zip(
                 extents, self.begins, self.ends, self.spans, self.strides, strict=True
             )

@@ -80,7 +80,10 @@ def gradients(loss: Value, ws: Sequence[Value]) -> dict[Value, Value]:
     """The gradient of a scalar by each of `ws`, built in the current builder. Raises NotDifferentiable."""
     nodes = topological([loss])
     active = _active(nodes, ws)
-    parts: dict[Value, list[Value]] = {loss: [current().constant(1.0, loss.dtype)]} if loss in active else {}
+    parts: dict[Value, list[Value]] = {}
+    if loss in active:
+        with current().at(loss.node.span if loss.node else None):
+            parts[loss] = [current().constant(1.0, loss.dtype)]
     for node in reversed(nodes):
         if not any(output in parts for output in node.outputs):
             continue

@@ -69,5 +69,5 @@ def reshaped_sum(node: Node, x: Value, *_: Value, sole: Sole) -> Value | None:
     """A sum that is reshaped only to keep its axes, or to drop them, does so itself."""
     if x.op not in ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceSumSquare") or x.node is None or not sole(x):
         return None
-    kept = attributes(x) | {"keepdims": 1 - attributes(x).get("keepdims", 1)}
+    kept = attributes(x) | {"keepdims": 0 if attributes(x).get("keepdims", 1) else None}
     return getattr(op, x.op)(*x.node.inputs, **kept)  # type: ignore[no-any-return]

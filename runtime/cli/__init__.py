@@ -40,8 +40,9 @@ def _carry_out(args: list[str], terminal: Terminal) -> int:
         return 0
     except BrokenPipeError:
         raise
-    except KeyboardInterrupt:
-        terminal.failure("interrupted", INTERRUPTED)
+    except KeyboardInterrupt as interrupt:
+        # A run that was interrupted says what was saved and how to go on.
+        terminal.failure(getattr(interrupt, "message", "interrupted"), INTERRUPTED, getattr(interrupt, "help", None))
         return INTERRUPTED
     except Exception as error:
         from dlc.runtime.cli.failures import report

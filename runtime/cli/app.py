@@ -32,13 +32,25 @@ app = typer.Typer(
 File = Annotated[str, typer.Argument(metavar="FILE.net", help="The file.", show_default=False)]
 FileRun = Annotated[
     str,
-    typer.Argument(metavar="FILE.net[:RUN]", help="The file, and which of its runs if it has several.", show_default=False),
+    typer.Argument(
+        metavar="FILE.net[:RUN]", help="The file, and which of its runs if it has several.", show_default=False
+    ),
 ]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Another value for a `let` of the file. May be repeated."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON value to standard output, for programs.")]
+
+
+Folder = Annotated[str, typer.Argument(metavar="RUN_FOLDER", help="The folder of a run.", show_default=False)]
+Weights = Annotated[str, typer.Option("--weights", metavar="best|last|FILE", help="Which weights.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads", min=1, metavar="N", help="Threads of one operator (as many as cores).", show_default=False
+    ),
+]
 
 
 class Stage(StrEnum):
@@ -65,6 +77,11 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+Devices = Annotated[
+    Device | None, typer.Option("--device", help="Where to compute; auto is CUDA where it works.", show_default=False)
+]
+
+
 def example(*lines: str) -> str:
     """The end of a command's help."""
     return "\b\n" + "\n".join(["Example:", *(f"  {line}" for line in lines)])
@@ -84,7 +101,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _dlc(
-    version: Annotated[bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
 ) -> None:
     pass
 
@@ -93,7 +112,8 @@ def _dlc(
 def check(file: File, set: Sets = None, json: Json = False) -> Work:
     """Look for mistakes in a file without running it.
 
-    Everything is checked: names, settings, shapes, gradients, and whether the data fits the net. No data file is opened.
+    Everything is checked: names, settings, shapes, gradients, and whether the data fits the net. No data file is
+    opened.
     """
     from dlc.runtime.cli.check import check
 
@@ -113,9 +133,10 @@ def show(
     set: Sets = None,
     json: Json = False,
 ) -> Work:
-    """Show a net's stages: shape, weights and multiply-adds of each, for one example.
+    """Show the stages of a net: shapes, weights, multiply-adds.
 
-    State, such as the running averages of a batch norm, is not counted as weights.
+    Multiply-adds are those of one example. State, such as the running averages of a batch norm, is not counted as
+    weights.
     """
     from dlc.runtime.cli.show import show, show_source
 
@@ -138,7 +159,7 @@ def ir(
     file: Annotated[
         str,
         typer.Argument(
-            metavar="FILE.net[:NAME]", help="The file, and which of its runs, nets or data sections.", show_default=False
+            metavar="FILE.net[:NAME]", help="The file, and which run, net or data section.", show_default=False
         ),
     ],
     stage: Annotated[
@@ -151,7 +172,7 @@ def ir(
                      "step, or where the name is not of a run, net or prepare.", show_default=False),
     ] = None,
     after: Annotated[str | None, typer.Option(metavar="PASS", help="Stop after this pass.")] = None,
-    without: Annotated[list[str] | None, typer.Option(metavar="PASS", help="Leave a pass out. May be repeated.")] = None,
+    without: Annotated[list[str] | None, typer.Option(metavar="PASS", help="Leave a pass out. May repeat.")] = None,
     trace: Annotated[bool, typer.Option("--trace", help="Show what each pass changes, on standard error.")] = False,
     set: Sets = None,
     json: Json = False,
@@ -166,7 +187,9 @@ def ir(
 @command("dlc compile lenet.net -o build", "dlc compile facenet.net:siamese -o build --split --set width=64")
 def compile(
     file: FileRun,
-    output: Annotated[str, typer.Option("-o", "--output", metavar="DIR", help="Where the files go.", show_default=False)],
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="DIR", help="Where the files go.", show_default=False)
+    ],
     run: Annotated[
         list[str] | None,
         typer.Option("--run", metavar="RUN", help="Only this run, and the data it uses. May be repeated."),
@@ -177,18 +200,154 @@ def compile(
     set: Sets = None,
     json: Json = False,
 ) -> Work:
-    """Write the ONNX files of a .net file: for each run init, step, eval and report, each net, each data section.
+    """Write the ONNX files of a file's runs, nets and data.
 
-    The same source gives the same bytes. No data file is opened.
+    For each run those are init, step, eval and report; one for each net, and prepare for each data section.
+        The same source gives the same bytes. No data file is opened.
     """
     from dlc.runtime.cli.compile import compile
 
     return partial(compile, file, set or [], output, run or [], split)
 
 
+@command(
+    "dlc train lenet.net -o runs/lenet --set lr=0.01",
+    "dlc train facenet.net:siamese -o runs/siamese --device cuda",
+    "dlc train --resume runs/lenet",
+)
+def train(
+    file: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="FILE.net[:RUN]", help="The file, and which of its runs if it has several.", show_default=False
+        ),
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("-o", "--output", metavar="DIR", help="The folder of the new run.", show_default=False)
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option("--resume", metavar="DIR", help="Go on with the run in this folder.", show_default=False),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Another seed than the file's.", show_default=False)] = None,
+    device: Devices = None,
+    threads: Threads = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No display of the progress.")] = False,
+    set: Sets = None,
+    json: Json = False,
+) -> Work:
+    """Train a run, or go on with one that was interrupted.
+
+    Ctrl-C ends it after a whole step, with everything saved; --resume goes on as if it had never stopped.
+    With --resume, --set gives a `let` another value from here on; a file reads the program anew.
+    """
+    from dlc.runtime.cli.train import How, train
+    from dlc.runtime.cli.train import resume as go_on
+
+    how = How(seed, device.value if device is not None else None, threads, quiet)
+    if resume is not None:
+        if output is not None:
+            raise UsageError(
+                "--resume names the folder of the run; -o would name another", f"dlc train --resume {resume}"
+            )
+        return partial(go_on, resume, file, set or [], how)
+    if file is None:
+        raise UsageError(
+            "expected a file, or --resume and the folder of a run", "for example dlc train lenet.net -o runs/lenet"
+        )
+    if output is None:
+        raise UsageError("expected -o and the folder of the new run", f"for example dlc train {file} -o runs/first")
+    return partial(train, file, set or [], output, how)
+
+
+@command("dlc eval runs/lenet", "dlc eval runs/lenet --on dev --weights last", name="eval")
+def evaluate(
+    folder: Folder,
+    on: Annotated[str, typer.Option("--on", metavar="SPLIT", help="The split of the run's data.")] = "test",
+    weights: Weights = "best",
+    device: Devices = None,
+    threads: Threads = None,
+    json: Json = False,
+) -> Work:
+    """Evaluate a trained run: its loss and metrics over a whole split.
+
+    Choose between runs on dev, and look at test once: how often that was done is kept with the run.
+    """
+    from dlc.runtime.cli.runs import evaluate
+
+    return partial(evaluate, folder, on, weights, device.value if device is not None else None, threads)
+
+
+@command("dlc export runs/lenet -o lenet.onnx", "dlc export runs/lenet -o lenet.onnx --raw")
+def export(
+    folder: Folder,
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="FILE.onnx", help="The file to write.", show_default=False)
+    ],
+    raw: Annotated[
+        bool, typer.Option("--raw", help="The net alone, without the preparation of records in front.")
+    ] = False,
+    weights: Weights = "best",
+    json: Json = False,
+) -> Work:
+    """Write a trained net as one ONNX file, weights inside."""
+    from dlc.runtime.cli.runs import export
+
+    return partial(export, folder, output, raw, weights)
+
+
+@command("dlc run lenet.onnx --input image=seven.png", "dlc run lenet.onnx --input image=digits.npy --output out.npz")
+def run(
+    model: Annotated[str, typer.Argument(metavar="MODEL.onnx", help="The model.", show_default=False)],
+    input: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            "-i",
+            metavar="NAME=TEXT",
+            help="A picture, a .npy, .npz or .csv file, or numbers. Once for each input.",
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE.npz", help="Keep the outputs as a NumPy archive.", show_default=False
+        ),
+    ] = None,
+    device: Devices = None,
+    threads: Threads = None,
+    json: Json = False,
+) -> Work:
+    """Run an ONNX model on inputs from files and show what it gives."""
+    from dlc.runtime.cli.run import run
+
+    return partial(run, model, input or [], output, device.value if device is not None else None, threads)
+
+
+@command("dlc data lenet.net", "dlc data lenet.net:digits --json")
+def data(
+    file: Annotated[
+        str,
+        typer.Argument(metavar="FILE.net[:DATA]", help="The file, and which of its data sections.", show_default=False),
+    ],
+    set: Sets = None,
+    json: Json = False,
+) -> Work:
+    """Fetch and prepare data, and show what is in it.
+
+    That is its splits, fields and their numbers, its source and licence.
+        What is fetched and prepared is kept in the user's cache, and checked at each use.
+    """
+    from dlc.runtime.cli.data import data
+
+    return partial(data, file, set or [])
+
+
 @command("dlc explain E0304", "dlc explain")
 def explain(
-    code: Annotated[str | None, typer.Argument(metavar="CODE", help="The code; without it all.", show_default=False)] = None,
+    code: Annotated[
+        str | None, typer.Argument(metavar="CODE", help="The code; without it all.", show_default=False)
+    ] = None,
     json: Json = False,
 ) -> Work:
     """Say what the code of a diagnostic stands for."""
@@ -224,4 +383,4 @@ def _usage(error: Any, group: Any) -> UsageError:
         known = [name for each in context.command.params for name in each.opts] if context is not None else []
         guess = nearest(option, known)
         return UsageError(f"`{path}` has no option {option}", f"did you mean {guess}?" if guess else help)
-    return UsageError(error.format_message().rstrip("."), help)
+    return UsageError(error.format_message().replace("Value error, ", "").rstrip("."), help)

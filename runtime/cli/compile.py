@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,9 @@ from dlc.runtime.cli.terminal import Terminal, file_size, listed, plural
 from dlc.runtime.errors import UsageError
 
 if TYPE_CHECKING:
-    from dlc.compiler.manifest import Manifest
-    from dlc.compiler.program import Program
     from onnx import ModelProto
+
+    from dlc.compiler.program import Program
 
 MOST_NAMES = 6
 """More names than that are counted, not listed."""
@@ -41,8 +42,8 @@ def compile(
     contents = {name: serialized(model) for name, model in models.items()}
     write_files(folder, contents)
 
-    mapped = {name: maps(model) for name, model in models.items()}
-    rows = [(str(folder / name), file_size(len(contents[name])), _line(mapped[name])) for name in contents]
+    mapped = {name: Mapped.of(model) for name, model in models.items()}
+    rows = [(str(folder / name), file_size(len(contents[name])), str(mapped[name])) for name in contents]
     terminal.table(rows, right=[1])
     terminal.result(
         {
@@ -52,8 +53,12 @@ def compile(
                     "file": name,
                     "bytes": len(content),
                     "sha256": hashlib.sha256(content).hexdigest(),
-                    "inputs": mapped[name][0],
-                    "outputs": mapped[name][1],
+                    "inputs": {
+                        "carried": mapped[name].carried,
+                        "batch": mapped[name].batch,
+                        "scalars": mapped[name].scalars,
+                    },
+                    "outputs": mapped[name].outputs,
                 }
                 for name, content in contents.items()
             ],
@@ -73,28 +78,40 @@ def write_files(folder: Path, contents: dict[str, bytes]) -> None:
         write_atomically(folder / name, [content])
 
 
-def maps(model: ModelProto) -> tuple[dict[str, list[str]], list[str]]:
-    """What a file maps: its inputs by their part in the manifest, and its outputs; each name once."""
-    from dlc.compiler.manifest import read
+@dataclass(frozen=True)
+class Mapped:
+    """What a file maps: its inputs by their part in the manifest, and its outputs. `fed` are the outputs that feed a
+    carried input; those of `init` all do."""
 
-    manifest: Manifest = read(model)
-    inputs = {"carried": list(manifest.carried), "batch": list(manifest.batch), "scalars": list(manifest.scalars)}
-    return inputs, [each.name for each in model.graph.output]
+    carried: list[str]
+    batch: list[str]
+    scalars: list[str]
+    outputs: list[str]
+    fed: set[str]
 
+    @classmethod
+    def of(cls, model: ModelProto) -> Mapped:
+        from dlc.compiler.manifest import read
 
-def _line(mapped: tuple[dict[str, list[str]], list[str]]) -> str:
-    """`13 carried, image, label, step -> 13 carried, loss, finite`."""
-    inputs, outputs = mapped
-    fed = {f"{name}:next" for name in inputs["carried"]}
-    back = [name for name in outputs if name in fed]
-    left = [f"{len(inputs['carried']):,} carried"] if inputs["carried"] else []
-    right = [f"{len(back):,} carried"] if back else []
-    others = [name for name in outputs if name not in fed]
-    return f"{_some(left, inputs['batch'] + inputs['scalars'])} -> {_some(right, others)}"
+        manifest = read(model)
+        outputs = [each.name for each in model.graph.output]
+        fed = {each.output for each in manifest.carried.values() if each.output is not None}
+        if manifest.kind == "init":
+            fed = set(outputs)
+        return cls(list(manifest.carried), list(manifest.batch), list(manifest.scalars), outputs, fed)
+
+    def __str__(self) -> str:
+        """`13 carried, image, label -> 13 carried, loss, finite`."""
+        left = [f"{len(self.carried):,} carried"] if self.carried else []
+        right = [f"{len(self.fed):,} carried"] if self.fed else []
+        others = [name for name in self.outputs if name not in self.fed]
+        return f"{_some(left, self.batch + self.scalars)} -> {_some(right, others)}"
 
 
 def _some(parts: list[str], names: list[str]) -> str:
-    shown = names if len(names) <= MOST_NAMES else [*names[: MOST_NAMES - 1], plural(len(names) - MOST_NAMES + 1, "other")]
+    shown = (
+        names if len(names) <= MOST_NAMES else [*names[: MOST_NAMES - 1], plural(len(names) - MOST_NAMES + 1, "other")]
+    )
     return ", ".join([*parts, *shown]) or "nothing"
 
 

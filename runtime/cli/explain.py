@@ -16,6 +16,8 @@ def explain(code: str | None, terminal: Terminal) -> None:
     found = code.upper()
     if found not in CODES:
         guess = nearest(found, CODES)
-        raise InputError(f"no diagnostic has the code {code}", f"did you mean {guess}?" if guess else "`dlc explain` lists them")
+        raise InputError(
+            f"no diagnostic has the code {code}", f"did you mean {guess}?" if guess else "`dlc explain` lists them"
+        )
     terminal.say(f"{found}: {CODES[found]}")
     terminal.result({"code": found, "title": CODES[found]})

@@ -20,6 +20,7 @@ CODES = {
 """The exceptions besides CommandError whose message is for users, with their exit codes. By name: whoever raised one
 has imported it, and nobody else has to."""
 
+
 def report(error: Exception, terminal: Terminal) -> int:
     """Tell a failure and return the exit code."""
     if isinstance(error, SourceError):

@@ -39,8 +39,9 @@ def ir(file: str, assignments: Sequence[str], asked: Asked, terminal: Terminal) 
     program = open_program(where, lets(assignments), terminal)
     unit = _unit(program, where, asked.kind)
     if asked.stage == "onnx":
-        from dlc.compiler.products import unit_model
         from onnx.printer import to_text as onnx_text
+
+        from dlc.compiler.products import unit_model
 
         if asked.trace:
             _passed(unit, asked, terminal)

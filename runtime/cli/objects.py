@@ -89,7 +89,7 @@ def _culprit(file: Target, values: Mapping[str, str]) -> str:
 
 def run_of(program: Program, file: Target) -> str:
     """The run that is meant: the named one, or the only one. Raises UsageError."""
-    return choose(file, program.runs, "run", f"has no run: it needs a section `train NET on DATA {{ ... }}`")
+    return choose(file, program.runs, "run", "has no run: it needs a section `train NET on DATA { ... }`")
 
 
 def choose(file: Target, names: Iterable[str], what: str, none: str) -> str:

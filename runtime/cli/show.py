@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dlc.compiler.types import Dim
 from dlc.runtime.cli.objects import choose, lets, open_program, target
-from dlc.runtime.cli.terminal import BOLD, FAINT, Terminal, columns, short
+from dlc.runtime.cli.terminal import BOLD, Terminal, columns, short
 from dlc.runtime.errors import UsageError
-from dlc.runtime.show import Line, Shown, library_text, shown
+from dlc.runtime.show import Shown, library_text, shown
 
 
 def show(file: str, assignments: Sequence[str], terminal: Terminal) -> None:
@@ -33,15 +34,19 @@ def show_source(name: str, terminal: Terminal) -> None:
 
 
 def _table(net: Shown, terminal: Terminal) -> None:
-    rows = [_row(each) for each in net.lines]
-    cost = f"{short(net.multiply_adds)} multiply-adds"
-    head = (net.name, "", f"{net.weights:,} weights", cost)
-    # The unit of the first line stands to the right of its column, so that numbers stand under numbers.
-    lines = columns([(net.name, "", f"{net.weights:,}", short(net.multiply_adds)), *rows], right=[2, 3])
-    width = len(" weights")
-    first, *rest = lines
-    del first
-    for line, row in zip(_spread([head, *rows], width), [head, *rows], strict=True):
-        terminal.say(terminal.paint(line, BOLD) if row is head else line)
-    if net.symbolic:
-        terminal.say(terminal.paint(f"multiply-adds are those of one example; not counted: {net.symbolic}", FAINT))
+    units = ("weights", "multiply-adds")
+    rows = [(net.name, "", f"{net.weights:,} {units[0]}", f"{_cost(net.multiply_adds)} {units[1]}")]
+    for each in net.lines:
+        weights = f"{each.weights:,}" if each.weights is not None else ""
+        cost = _cost(each.multiply_adds) if each.multiply_adds is not None else ""
+        # Room for the units of the first line, so that numbers stand under numbers.
+        numbers = (weights + " " * (len(units[0]) + 1), cost + " " * (len(units[1]) + 1))
+        rows.append(("  " * (each.depth + 1) + each.label, str(each.type) if each.type is not None else "", *numbers))
+    for number, line in enumerate(columns(rows, right=[2, 3])):
+        bold = number == 0 or net.lines[number - 1].group
+        terminal.say(terminal.paint(line, BOLD) if bold else line)
+
+
+def _cost(cost: Dim) -> str:
+    """A number of three digits, or a polynomial where sizes are known only at run time."""
+    return short(cost) if isinstance(cost, int) else str(cost)

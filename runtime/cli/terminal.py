@@ -43,6 +43,12 @@ class Terminal:
         if self.json:
             print(json.dumps(content, indent=2, ensure_ascii=False, default=str))
 
+    def progress(self, what: str, done: int, total: int) -> None:
+        """How far something has come, on one line that goes away; on a terminal only."""
+        if not self.json and sys.stderr.isatty():
+            text = f"{what}: {done:,} of {total:,}" if total and done < total else ""
+            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
     def paint(self, text: str, style: str, stream: TextIO | None = None) -> str:
         """`text` in a style, where the stream (standard output by default) shows colours."""
         return f"\033[{style}m{text}\033[0m" if colored(stream or sys.stdout) else text
@@ -62,9 +68,7 @@ class Terminal:
             self._find_sources(found)
             self.note(render_all(found, self.sources, colored(sys.stderr)) + "\n")
 
-    def failure(
-        self, message: str, code: int, help: str | None = None, diagnostics: Sequence[Diagnostic] = ()
-    ) -> None:
+    def failure(self, message: str, code: int, help: str | None = None, diagnostics: Sequence[Diagnostic] = ()) -> None:
         """Why a command failed: on standard error, or with `json` as a JSON object on standard output."""
         if self.json:
             from dlc.dsl.diagnostics import to_json

@@ -1,7 +1,7 @@
 """The fixtures of the passes: graph text before and after, and how they are run.
 
 A fixture file belongs to the pass of its name. A case is a line `=== title`, the text before, a line `---`, the text
-after. `python tests/compiler/passes/cases.py` writes the texts after anew, to be read before they are kept.
+after. `python tests/compiler/passes/pass_cases.py` writes the texts after anew, to be read before they are kept.
 """
 
 from __future__ import annotations

@@ -1,0 +1,116 @@
+"""`dlc train`: begin a run, or go on with one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlc.runtime.cli.objects import Target, lets, open_program, run_of, target
+from dlc.runtime.cli.terminal import Terminal, plain
+from dlc.runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from dlc.compiler.program import Program
+    from dlc.runtime.report.display import Display
+    from dlc.runtime.train import Result
+
+
+@dataclass(frozen=True)
+class How:
+    """How to carry out a run; None leaves a thing as it is by default, or was."""
+
+    seed: int | None = None
+    device: str | None = None
+    threads: int | None = None
+    quiet: bool = False
+
+
+def train(file: str, assignments: Sequence[str], output: str, how: How, terminal: Terminal) -> None:
+    """Raises what `dlc.runtime.train.train` raises."""
+    from dlc.runtime.train import Options, View, train
+
+    where = target(file)
+    program = open_program(where, lets(assignments), terminal)
+    run = run_of(program, where)
+    options = Options(device=how.device, threads=how.threads, seed=how.seed)
+    view = View(_display(how, terminal), terminal.note, terminal.progress)
+    _end(train(program, run, Path(output), options, view), terminal)
+
+
+def resume(folder: str, file: str | None, assignments: Sequence[str], how: How, terminal: Terminal) -> None:
+    """Raises what `dlc.runtime.train.resume` raises."""
+    from dlc.runtime.folder import RunFolder
+    from dlc.runtime.train import Options, View, resume
+
+    values = lets(assignments)
+    recorded = RunFolder.open(Path(folder)).settings
+    program: Program | None = None
+    if file is not None:
+        program = open_program(target(file), values, terminal)
+    elif values:
+        program = _again(recorded, values, folder, terminal)
+    options = Options(device=how.device, threads=how.threads, seed=how.seed)
+    view = View(_display(how, terminal), terminal.note, terminal.progress)
+    _end(resume(Path(folder), options, view, program), terminal)
+
+
+def _again(recorded: Mapping[str, Any], values: Mapping[str, str], folder: str, terminal: Terminal) -> Program:
+    """The program that a run was made of, with the values it had but for those that are now another."""
+    source = recorded.get("source")
+    file = source.get("file") if isinstance(source, Mapping) else None
+    if not isinstance(file, str) or not Path(file).is_file():
+        raise UsageError(
+            f"the file that {folder} was trained from is not there any more: {file}",
+            f"name it: dlc train FILE.net --resume {folder} --set ...",
+        )
+    where = Target(Path(file))
+    own = open_program(where, values, terminal).let_values()
+    before = recorded.get("lets")
+    kept = {name: literal(each) for name, each in before.items() if name in own} if isinstance(before, Mapping) else {}
+    return open_program(where, {**kept, **values}, terminal)
+
+
+def literal(value: Any) -> str:
+    """A compile-time value as the language writes it."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case None:
+            return "none"
+        case str():
+            return json.dumps(value, ensure_ascii=False)
+        case list() | tuple():
+            return f"[{', '.join(literal(each) for each in value)}]"
+    return repr(value)
+
+
+def _display(how: How, terminal: Terminal) -> Callable[..., Display]:
+    from rich.console import Console
+
+    from dlc.runtime.report.display import Display
+
+    # With --json standard output belongs to the result.
+    return partial(Display, console=Console(stderr=terminal.json), quiet=how.quiet or terminal.json)
+
+
+def _end(result: Result, terminal: Terminal) -> None:
+    best = result.best
+    if best is not None:
+        terminal.say(f"best {best.metric} {best.value:.6g} at step {best.step:,}")
+    terminal.say(f"{result.folder}: {result.step:,} steps in {result.seconds:.1f} s")
+    terminal.result(
+        {
+            "folder": str(result.folder),
+            "step": result.step,
+            "epochs": result.epochs,
+            "best": plain({"metric": best.metric, "value": best.value, "step": best.step})
+            if best is not None
+            else None,
+            "values": plain(result.values),
+            "seconds": result.seconds,
+        }
+    )
