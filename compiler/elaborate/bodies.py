@@ -48,6 +48,8 @@ def run(
                     statement_of(e, statement, frame)
         except Problem as problem:
             e.report.add(problem, statement.span)
+            if isinstance(statement, ast.Param | ast.State):  # its name is known all the same
+                frame.scope.names.setdefault(statement.name.text, Binding(POISON, statement.name.span))
     if not returned:
         e.report.add(Problem("E0206", "this body returns nothing", "`return` is missing"), span)
         return POISON
@@ -159,7 +161,7 @@ def _carried(
             help="give one of them another name with `as`",
         )
     frame.owner.parameters[name.text] = where
-    return e.parameter(where, type, role, lambda: expressions.evaluate(e, init, frame), span)
+    return e.parameter(where, type, role, lambda: expressions.evaluate(e, init, frame), e.report.shown(span))
 
 
 def address_of(owner: Instance, name: str) -> str:

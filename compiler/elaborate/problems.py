@@ -58,6 +58,12 @@ class Report:
     diagnostics: list[Diagnostic] = field(default_factory=list)
     applications: list[Application] = field(default_factory=list)
 
+    def shown(self, span: Span) -> Span:
+        """A place in the user's own text: `span`, or where the part of the library that it lies in was used."""
+        if not span.file.startswith("<"):
+            return span
+        return next((user.span for user in reversed(self.applications) if not user.span.file.startswith("<")), span)
+
     def add(self, problem: Problem, span: Span, severity: str = "error") -> None:
         """Record a problem at its own span, or at `span`; one inside the library is shown where it was used."""
         at, label, notes = problem.span or span, problem.label, list(problem.notes)

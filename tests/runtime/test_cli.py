@@ -282,7 +282,10 @@ def test_a_reader_that_has_seen_enough_is_no_failure(tiny: Path) -> None:
     os.close(reading)
     code = "import sys; from dlc.runtime.cli import main; sys.exit(main())"
     done = subprocess.run(
-        [sys.executable, "-c", code, "ir", str(tiny), "--stage", "ast"], stdout=writing, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, "ir", str(tiny), "--stage", "ast"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, "")
