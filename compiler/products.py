@@ -142,6 +142,7 @@ def _copied(graph: Graph, given: dict[Value, Value], builder: Builder) -> dict[s
 def _prepared(prepare: Unit, net: Unit, weights: Mapping[str, Array], builder: Builder) -> dict[Value, Value]:
     """Stand-ins for the net's inputs, made by a batched `prepare` of records that are inputs of the new graph."""
     graph = prepare.graph
+    where = next((node.span for node in graph.nodes if node.span is not None), None)
     fields = [name for name in net.batch if name in graph.outputs]
     wanted = _restricted(graph, fields)
     given: dict[Value, Value] = {graph.input(a): builder.constant(weights[a]) for a in prepare.carried}
@@ -154,7 +155,8 @@ def _prepared(prepare: Unit, net: Unit, weights: Mapping[str, Array], builder: B
         field = graph.outputs[readers[0]].type if alone else None
         if field is not None and field.size == record.type.size:
             fed = builder.input(readers[0], record.type.with_shape((symbol("B"), *field.shape)))
-            given[record] = private.ReshapeTo(fed, shape=(symbol("B"), *record.shape))
+            with builder.at(where):
+                given[record] = private.ReshapeTo(fed, shape=(symbol("B"), *record.shape))
         else:
             label = readers[0] if alone else name
             given[record] = builder.input(label, record.type.with_shape((symbol("B"), *record.shape)))

@@ -20,7 +20,8 @@ INFERENCE: Pipeline = (
     simplify,  # while private operators still say what is meant
     fold,
     lower,  # products hold ONNX's operators only
-    simplify,  # what lowering built
+    simplify,  # what lowering built; it may say so with private operators again
+    lower,
     fold,  # its shapes, as far as they are static
     dce,
 )
@@ -34,7 +35,8 @@ TRAINING: Pipeline = (
     update,  # after the rules have made products into Gemm, before lowering hides what a term was
     simplify,  # scalars that `update` joined
     lower,
-    simplify,
+    simplify,  # what lowering built; it may say so with private operators again
+    lower,
     fold,
     dce,
 )
@@ -75,7 +77,7 @@ def run(
         if index not in skipped:
             before, graph = graph, transform(graph)
             if verify:
-                lowered = any(done is lower for done in pipeline[: index + 1])
+                lowered = lower in pipeline[: index + 1] and lower not in pipeline[index + 1 :]
                 _check(name, before, graph, lowered)
             if trace is not None:
                 trace(name, before, graph)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -59,33 +58,19 @@ def resume(folder: str, file: str | None, assignments: Sequence[str], how: How, 
 
 
 def _again(recorded: Mapping[str, Any], values: Mapping[str, str], folder: str, terminal: Terminal) -> Program:
-    """The program that a run was made of, with the values it had but for those that are now another."""
+    """The program that a run was made of, with the values that were set for it but for those that are now another."""
     source = recorded.get("source")
-    file = source.get("file") if isinstance(source, Mapping) else None
+    source = source if isinstance(source, Mapping) else {}
+    file = source.get("file")
     if not isinstance(file, str) or not Path(file).is_file():
         raise UsageError(
             f"the file that {folder} was trained from is not there any more: {file}",
             f"name it: dlc train FILE.net --resume {folder} --set ...",
         )
-    where = Target(Path(file))
-    own = open_program(where, values, terminal).let_values()
-    before = recorded.get("lets")
-    kept = {name: literal(each) for name, each in before.items() if name in own} if isinstance(before, Mapping) else {}
-    return open_program(where, {**kept, **values}, terminal)
-
-
-def literal(value: Any) -> str:
-    """A compile-time value as the language writes it."""
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case None:
-            return "none"
-        case str():
-            return json.dumps(value, ensure_ascii=False)
-        case list() | tuple():
-            return f"[{', '.join(literal(each) for each in value)}]"
-    return repr(value)
+    program = open_program(Target(Path(file)), {**source.get("lets", {}), **values}, terminal)
+    if program.sha256 != source.get("sha256"):
+        terminal.note(f"{file} has changed since the run was begun: it goes on with what stands there now")
+    return program
 
 
 def _display(how: How, terminal: Terminal) -> Callable[..., Display]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from dlc.compiler.program import Program
 
 TINY = """
@@ -44,18 +45,16 @@ def write_points(folder: Path, name: str, n: int, seed: int) -> None:
     (folder / f"{name}.csv").write_text("\n".join(["a,b,c,d,label", *rows]) + "\n")
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prepared data of tests does not belong into the user's cache."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
 @pytest.fixture
-def tiny(tmp_path: Path) -> Callable[..., Program]:
+def tiny(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Program]:
     """tiny(("old", "new"), ..., lr="0.1"): the program in tmp_path, with texts replaced, beside its data.
 
     96 points, of which 72 train: 4 steps an epoch.
     """
+    # Prepared data of tests does not belong into the user's cache.
+    monkeypatch.setenv("DLC_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     write_points(tmp_path, "train", 96, seed=1)
     write_points(tmp_path, "test", 37, seed=2)
 

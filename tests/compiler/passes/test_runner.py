@@ -63,10 +63,10 @@ def test_after_a_later_turn_runs_what_is_before_it() -> None:
 def test_without_leaves_out_every_turn_or_the_one_named() -> None:
     seen: list[str] = []
     run(from_text(TEXT), INFERENCE, without=["simplify"], trace=lambda name, *_: seen.append(name))
-    assert seen == ["fold", "lower", "fold.2", "dce"]
+    assert seen == ["fold", "lower", "lower.2", "fold.2", "dce"]
     seen.clear()
     run(from_text(TEXT), INFERENCE, without=["simplify.2"], trace=lambda name, *_: seen.append(name))
-    assert seen == ["simplify", "fold", "lower", "fold.2", "dce"]
+    assert seen == ["simplify", "fold", "lower", "lower.2", "fold.2", "dce"]
 
 
 def test_trace_sees_the_graphs() -> None:
@@ -104,6 +104,17 @@ def test_a_broken_pass_is_named_with_what_it_changed() -> None:
     message = str(caught.value)
     assert message.startswith("the pass renamed broke the graph g: the outputs of the graph g changed")
     assert "-return y =" in message and "+return z =" in message
+
+
+def test_what_simplify_says_with_private_operators_after_lowering_is_lowered_too() -> None:
+    text = """graph g(%x: f32[B, 12])
+    %s: i64[3] = Constant(0, 3, 4)
+    %t: i64[3] = Constant(0, 4, 3)
+    %a: f32[B, 3, 4] = Reshape(%x, %s)
+    %b: f32[B, 4, 3] = Reshape(%a, %t)
+    return y = %b
+    """
+    assert ops(run(from_text(text), INFERENCE, without=["simplify.1"])) == ["Constant", "Reshape"]
 
 
 def test_private_operators_after_lowering_break() -> None:

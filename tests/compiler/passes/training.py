@@ -63,6 +63,15 @@ def logistic(optimizer: Optimizer) -> Graph:
         return _step(builder, loss, {"w": w, "b": b}, optimizer)
 
 
+def linear(optimizer: Optimizer) -> Graph:
+    """Least squares with a matrix of one column, whose predictions are squeezed to a vector."""
+    with Builder() as builder:
+        x, y = builder.input("features", Type("f32", (B, 3))), builder.input("target", Type("f32", (B,)))
+        w, b = builder.input("w", Type("f32", (3, 1))), builder.input("b", Type("f32", (1,)))
+        error = op.Squeeze(x @ w + b, ints(1)) - y
+        return _step(builder, op.ReduceMean(error * error, keepdims=0), {"w": w, "b": b}, optimizer)
+
+
 def mlp(optimizer: Optimizer, l2: float = 0.0) -> Graph:
     """8-6-3 with a Relu and cross entropy."""
     with Builder() as builder:
@@ -103,6 +112,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
 }
 NETS: dict[str, Callable[[Optimizer], Graph]] = {
     "logistic": logistic,
+    "linear": linear,
     "mlp": mlp,
     "mlp, l2": lambda optimizer: mlp(optimizer, 0.01),
 }
