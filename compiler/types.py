@@ -169,6 +169,8 @@ def quotient(numerator: Dim, divisor: Dim, ceiling: bool = False) -> Dim:
         raise ZeroDivisionError("a dimension divided by 0")
     if isinstance(numerator, int) and isinstance(divisor, int):
         return -(-numerator // divisor) if ceiling else numerator // divisor
+    if isinstance(divisor, int) and ceiling:
+        return quotient(numerator + (divisor - 1), divisor)  # one form for one number, so that equality is decided
     if isinstance(divisor, int):
         even = {m: c // divisor for m, c in _terms(numerator) if m and c % divisor == 0}
         rest = {m: c for m, c in _terms(numerator) if not m or c % divisor}

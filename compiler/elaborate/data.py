@@ -44,11 +44,10 @@ class Plan:
     """What the host has to do for a data section; see `dlc.runtime.data`."""
 
     splits: list[dict[str, Any]] = field(default_factory=list)
-    records: dict[str, Type | None] = field(default_factory=dict)
+    records: dict[str, Type] = field(default_factory=dict)
     columns: dict[str, list[str]] = field(default_factory=dict)
     fields: dict[str, Type] = field(default_factory=dict)
     fitted: dict[str, dict[str, Any]] = field(default_factory=dict)
-    whole: set[str] = field(default_factory=set)
 
     def json(self) -> dict[str, Any]:
         """As it stands in the manifest of `prepare`."""
@@ -59,9 +58,7 @@ class Plan:
         return {
             "splits": self.splits,
             "records": {
-                name: {**typed(type), **({"shape": None} if name in self.whole else {})}
-                for name, type in self.records.items()
-                if type is not None
+                name: typed(type) for name, type in self.records.items()
             },
             "columns": self.columns,
             "fields": {name: typed(type) for name, type in self.fields.items()},
@@ -133,15 +130,12 @@ class Records:
     def _type(self, e: Elaborator, name: str) -> Type:
         assert self.feeds is not None
         if self.reader is None or self.reader.open:
-            if self.feeds.type.rank == 0:
-                return self.feeds.type
-            self.plan.whole.add(name)
             return self.feeds.type
-        declared = self.reader.fields[name]
-        assert declared.name is not None and declared.dims is not None
-        if any(isinstance(dim, ast.Dots) for dim in declared.dims):
-            self.plan.whole.add(name)
-            return self.feeds.type.with_dtype(declared.name.text)
+        signature = self.reader.fields[name]
+        assert signature.name is not None and signature.dims is not None
+        if any(isinstance(dim, ast.Dots) for dim in signature.dims):
+            # What the file holds is known when it is read: it has to be what the field says, up to leading 1s.
+            return self.feeds.type.with_dtype(signature.name.text)
         return self.declared(e, name)
 
     def declared(self, e: Elaborator, name: str) -> Type:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args or os.environ.get("DLC_DEBUG", "0") not in ("", "0")
     args = [each for each in args if each != "--debug"]  # it may stand anywhere, also where parsing fails
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may hold bytes that are no text
     terminal = Terminal(json="--json" in args, debug=debug)
     try:
         return _carry_out(args or ["--help"], terminal)

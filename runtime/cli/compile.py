@@ -94,11 +94,14 @@ class Mapped:
         from dlc.compiler.manifest import read
 
         manifest = read(model)
-        outputs = [each.name for each in model.graph.output]
+        inputs, outputs = ([each.name for each in part] for part in (model.graph.input, model.graph.output))
         fed = {each.output for each in manifest.carried.values() if each.output is not None}
         if manifest.kind == "init":
             fed = set(outputs)
-        return cls(list(manifest.carried), list(manifest.batch), list(manifest.scalars), outputs, fed)
+        carried, batch, scalars = (
+            [name for name in inputs if name in part] for part in (manifest.carried, manifest.batch, manifest.scalars)
+        )
+        return cls(carried, batch, scalars, outputs, fed)
 
     def __str__(self) -> str:
         """`13 carried, image, label -> 13 carried, loss, finite`."""
@@ -109,9 +112,12 @@ class Mapped:
 
 
 def _some(parts: list[str], names: list[str]) -> str:
-    shown = (
-        names if len(names) <= MOST_NAMES else [*names[: MOST_NAMES - 1], plural(len(names) - MOST_NAMES + 1, "other")]
-    )
+    gradients = [name for name in names if name.endswith(":grad")]
+    if gradients:
+        parts = [*parts, plural(len(gradients), "gradient")]
+    shown = [name for name in names if name not in gradients]
+    if len(shown) > MOST_NAMES:
+        shown = [*shown[: MOST_NAMES - 1], plural(len(shown) - MOST_NAMES + 1, "other")]
     return ", ".join([*parts, *shown]) or "nothing"
 
 

@@ -43,7 +43,7 @@ def target(text: str) -> Target:
         raise InputError(f"expected a {NET} file, found the folder {path}", help if run else None)
     if not path.exists():
         raise InputError(f"there is no file {path}", _similar(path))
-    if path.suffix.lower() != NET:
+    if path.suffix.lower() != NET or not path.is_file():  # a pipe or device would never end
         raise InputError(f"expected a {NET} file, found {path}")
     return Target(path, name)
 

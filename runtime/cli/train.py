@@ -35,6 +35,7 @@ def train(file: str, assignments: Sequence[str], output: str, how: How, terminal
     where = target(file)
     program = open_program(where, lets(assignments), terminal)
     run = run_of(program, where)
+    terminal.diagnostics(program.check())
     options = Options(device=how.device, threads=how.threads, seed=how.seed)
     view = View(_display(how, terminal), terminal.note, terminal.progress)
     _end(train(program, run, Path(output), options, view), terminal)

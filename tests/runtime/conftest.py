@@ -39,7 +39,7 @@ train tiny on points {
 def write_points(folder: Path, name: str, n: int, seed: int) -> None:
     """Points of four coordinates in three classes, as a .csv."""
     rng = np.random.default_rng(seed)
-    x = rng.normal(size=(n, 4)) + [0, 3, 0, -1]
+    x = rng.normal([0, 3, 0, -1], size=(n, 4))
     label = (x[:, 0] + x[:, 1] > 3).astype(int) + (x[:, 2] > 0.2)
     rows = [",".join([*(f"{v:.4f}" for v in row), str(c)]) for row, c in zip(x, label, strict=True)]
     (folder / f"{name}.csv").write_text("\n".join(["a,b,c,d,label", *rows]) + "\n")

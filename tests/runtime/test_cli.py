@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dlc.compiler.program import Program
@@ -233,6 +234,19 @@ def test_a_run_folder_is_no_file(dlc: Dlc, tmp_path: Path) -> None:
     done = dlc("check", tmp_path)
     assert done.code == 1
     assert f"dlc eval {tmp_path}" in done.err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_not_waited_for(dlc: Dlc, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.net")
+    done = dlc("check", tmp_path / "pipe.net")
+    assert (done.code, "expected a .net file" in done.err) == (1, True)
+
+
+def test_a_name_that_is_no_text(dlc: Dlc, tmp_path: Path) -> None:
+    done = dlc("check", f"{tmp_path}/\udcff.net", "--json")
+    assert (done.code, done.json["exit"]) == (1, 1)
+    assert process("check", f"{tmp_path}/\udcff.net").returncode == 1
 
 
 def fail(error: BaseException) -> Callable[..., Any]:
@@ -493,7 +507,7 @@ def test_compile(dlc: Dlc, tiny: Path, tmp_path: Path) -> None:
     )
     assert re.search(r"tiny\.step\.onnx +\S+ k?B  4 carried, x, price -> 4 carried, loss, finite$", done.out, re.M)
     assert re.search(r"tiny\.init\.onnx +\S+ k?B  seed -> 4 carried$", done.out, re.M)
-    assert re.search(r"tiny\.onnx +\S+ k?B  4 carried, x -> guess$", done.out, re.M)
+    assert re.search(r"/tiny\.onnx +\S+ k?B  4 carried, x -> guess$", done.out, re.M)
     told = dlc("compile", tiny, "-o", tmp_path / "again", "--json").json
     for each in told["files"]:
         content = (tmp_path / "build" / each["file"]).read_bytes()
@@ -596,6 +610,35 @@ def test_data(dlc: Dlc, tiny: Path) -> None:
     assert told["splits"]["train"]["examples"] == 3
     assert told["splits"]["train"]["fields"]["price"] == {"min": 10, "mean": 30, "max": 60}
     assert told["fields"] == {"x": "f32[3]", "price": "f32[]"}
+
+
+def test_from_a_file_to_a_prediction(dlc: Dlc, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny.parent
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    rows = [f"{i % 3},{i % 5},{i % 2},{i % 3 - i % 5}" for i in range(40)]
+    (folder / "houses.csv").write_text("\n".join(["a,b,c,price", *rows]) + "\n")
+    tiny.write_text(TINY.replace('csv("houses.csv")', 'csv("houses.csv")\n  test = holdout(train, 0.25)')
+                    .replace("batch = 2", "batch = 5\n  epochs = 2"))  # fmt: skip
+    run, model = folder / "runs" / "tiny", folder / "tiny.onnx"
+    done = dlc("train", tiny, "-o", run, "--device", "cpu", "--seed", 1, "--quiet")
+    assert done.code == 0, done.err
+    assert f"{run}: 12 steps" in done.out
+    again = dlc("train", tiny, "-o", run)
+    assert (again.code, f"dlc train --resume {run}" in again.err) == (2, True)
+    resumed = dlc("train", "--resume", run, "--json")
+    assert (resumed.code, resumed.json["step"]) == (0, 12)
+    evaluated = dlc("eval", run, "--json")
+    assert (evaluated.code, evaluated.json["examples"]) == (0, 10)
+    assert dlc("eval", run, "--on", "tset").code == 1
+    assert dlc("export", run, "-o", model, "--raw").code == 0
+    given = ("--input", "x=[[1, 2, 0], [0, 1, 1]]")
+    predicted = dlc("run", model, *given, "--json")
+    assert predicted.json["outputs"]["guess"]["shape"] == [2], predicted.out
+    assert dlc("run", model, *given, "--output", folder / "out.npz").code == 0
+    with np.load(folder / "out.npz") as kept:
+        assert kept["guess"].tolist() == predicted.json["outputs"]["guess"]["values"]
+    assert dlc("run", model, "--input", "y=1").code == 1
+    assert dlc("run", model, "--input", "x").code == 2
 
 
 # ------------------------------------------------------------------------------------------------------ explain

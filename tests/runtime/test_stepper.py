@@ -27,10 +27,13 @@ def model(manifest: bool = True, columns: int | str = 2) -> bytes:
         nodes,
         "g",
         [
-            value("w", FLOAT, [2]), value("count", INT, []), value("frozen", FLOAT, [2]), value("x", FLOAT, ["B", columns]),
-            value("step", INT, []),
+            value("w", FLOAT, [2]), value("count", INT, []), value("frozen", FLOAT, [2]),
+            value("x", FLOAT, ["B", columns]), value("step", INT, []),
         ],
-        [value("w:next", FLOAT, [2]), value("count:next", INT, []), value("loss", FLOAT, []), value("finite", BOOL, [])],
+        [
+            value("w:next", FLOAT, [2]), value("count:next", INT, []), value("loss", FLOAT, []),
+            value("finite", BOOL, []),
+        ],
         [helper.make_tensor("axis", INT, [1], [0]), helper.make_tensor("limit", FLOAT, [], [100.0])],
     )  # fmt: skip
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
