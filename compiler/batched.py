@@ -38,7 +38,7 @@ def batch(graph: Graph, given: Mapping[Value, Value]) -> dict[str, Value]:
 def _whole(value: Value, made: Value, stretched: bool) -> Value:
     if stretched:
         return made
-    return private.ExpandTo(made, shape=(symbol("B"), *value.shape))  # type: ignore[no-any-return]
+    return private.ExpandTo(made, shape=(symbol("B"), *value.shape))
 
 
 def _batched(node: Node, done: Mapping[Value, Value], stretched: set[Value]) -> Value:
@@ -46,9 +46,9 @@ def _batched(node: Node, done: Mapping[Value, Value], stretched: set[Value]) -> 
     B: Dim = symbol("B")
     if node.op == "dlc.ReshapeTo":
         assert x is not None
-        return private.ReshapeTo(done[x], shape=(B, *node.attributes["shape"]))  # type: ignore[no-any-return]
+        return private.ReshapeTo(done[x], shape=(B, *node.attributes["shape"]))
     if node.op == "Transpose" and x is not None:
-        return op.Transpose(done[x], perm=(0, *(axis + 1 for axis in node.attributes["perm"])))  # type: ignore[no-any-return]
+        return op.Transpose(done[x], perm=(0, *(axis + 1 for axis in node.attributes["perm"])))
     unary = len(node.inputs) == 1 and x is not None and node.output.shape == x.shape and "axis" not in node.attributes
     if not (unary or lookup(node.op).broadcasts) or node.op == "MatMul" or len(node.outputs) > 1:
         raise NotBatched(node.op)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from dlc.compiler.graph import EMPTY, Attribute, Graph, Node, Operand, Value, topological
@@ -205,30 +205,44 @@ def rebind(body: Graph, replaced: Mapping[Value, Value]) -> Graph:
     return builder.graph(body.name, outputs, body.inputs, body.sizes)
 
 
+class _Make:
+    """Makes nodes of one operator in the current builder. Inputs may be numbers, arrays or None."""
+
+    def __init__(self, op: str) -> None:
+        self._op = op
+
+    @overload
+    def __call__(self, *inputs: Operand | Array | None, outputs: int, **attributes: Attribute) -> tuple[Value, ...]: ...
+    @overload
+    def __call__(self, *inputs: Operand | Array | None, **attributes: Attribute) -> Value: ...
+    def __call__(self, *inputs: Any, outputs: int = 1, **attributes: Attribute) -> Any:
+        """The node's value; with `outputs`, a tuple of so many. Raises IllTyped."""
+        builder = current()
+        like = next((value.dtype for value in inputs if isinstance(value, Value)), None)
+        values = [
+            value
+            if value is None or isinstance(value, Value)
+            else builder.constant(value, None if isinstance(value, np.ndarray) else like)
+            for value in inputs
+        ]
+        made = builder.add(self._op, values, attributes, outputs=outputs).outputs
+        return made[0] if outputs == 1 else made
+
+
 class _Operators:
-    """`op.Conv(x, w, strides=(1, 1))` makes a node in the current builder; inputs may be numbers or None."""
+    """`op.Conv(x, w, strides=(1, 1))` makes a node; `op.TopK(x, k, outputs=2)` one with two outputs."""
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> _Make:
         if name.startswith("__"):
             raise AttributeError(name)
-        full = self._prefix + name
+        return _Make(self._prefix + name)
 
-        def make(*inputs: Operand | Array | None, outputs: int = 1, **attributes: Attribute) -> Any:
-            builder = current()
-            like = next((value.dtype for value in inputs if isinstance(value, Value)), None)
-            values = [
-                value
-                if value is None or isinstance(value, Value)
-                else builder.constant(value, None if isinstance(value, np.ndarray) else like)
-                for value in inputs
-            ]
-            node = builder.add(full, values, attributes, outputs=outputs)
-            return node.outputs[0] if len(node.outputs) == 1 else node.outputs
-
-        return make
+    def __getitem__(self, name: str) -> _Make:
+        """The same, for an operator whose name is computed."""
+        return _Make(self._prefix + name)
 
 
 op = _Operators("")

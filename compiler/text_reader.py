@@ -67,7 +67,8 @@ class _Actions:
     """What each rule of the grammar gives; called by the parser bottom up, so that nesting costs no stack."""
 
     def start(self, items: list[Any]) -> _Block:
-        return items[0]  # type: ignore[no-any-return]
+        block: _Block = items[0]
+        return block
 
     def block(self, items: list[Any]) -> _Block:
         sizes = next((item for item in items if isinstance(item, _Sizes)), _Sizes())

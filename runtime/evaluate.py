@@ -18,7 +18,7 @@ from dlc.runtime.data.plan import parse_plan
 from dlc.runtime.errors import InputError, RunError
 from dlc.runtime.folder import RunFolder
 from dlc.runtime.session import CPU, Device, open_session, silent
-from dlc.runtime.stepper import manifest_of
+from dlc.runtime.stepper import manifest_of, signature
 
 TEST = "test"
 TIMES = "test_evaluations"
@@ -48,6 +48,9 @@ class Evaluator:
         self._session = open_session(evaluation, device, threads, spinning=False)
         self._report = open_session(report, threads=1, spinning=False)
         self.manifest = manifest_of(self._session, "the evaluation")
+        self._signature = {
+            each.name: signature(each) for each in self._session.get_inputs() if each.name in self.manifest.carried
+        }
         self._outputs = [each.name for each in self._session.get_outputs()]
 
     def __call__(
@@ -82,17 +85,19 @@ class Evaluator:
 
     def _bind(self, binding: Any, tensors: Mapping[str, Array], scalars: Mapping[str, Any]) -> list[Any]:
         """Binds weights and scalars; returns what must live as long as the binding is used."""
-        from onnxruntime import OrtValue
+        from onnxruntime import OrtValue  # type: ignore[import-untyped]
 
         kept = []
         for name in self.manifest.carried:
             if name not in tensors:
                 raise InputError(f"the weights lack {name}, which the net has")
-            value = OrtValue.ortvalue_from_numpy(np.asarray(tensors[name], order="C"), self._device.name, 0)
-            try:
-                binding.bind_ortvalue_input(name, value)
-            except Exception as error:  # as above
-                raise InputError(f"the weight {name} does not fit the net: {error}") from error
+            array = np.asarray(tensors[name], order="C")
+            dtype, shape = self._signature[name]
+            if (array.dtype, array.shape) != (dtype, shape):
+                found = f"{array.dtype}{list(array.shape)}"
+                raise InputError(f"{name}: the net has {dtype}{list(shape)}, found {found} among the weights")
+            value = OrtValue.ortvalue_from_numpy(array, self._device.name, 0)
+            binding.bind_ortvalue_input(name, value)
             kept.append(value)
         for name, scalar in self.manifest.scalars.items():
             array = np.asarray(scalars.get(name, scalar.default or 0), np.int64)

@@ -191,7 +191,9 @@ class Loop:
         since = time.monotonic() - self._saved_at
         every = self._schedule.every
         forced = every is not None and self.done % every == 0
-        return forced or since >= (EPOCH_SECONDS if epoch_ended else self._schedule.seconds)
+        return forced or since >= (
+            min(EPOCH_SECONDS, self._schedule.seconds) if epoch_ended else self._schedule.seconds
+        )
 
     def _save(self, last: bool) -> None:
         """The weights first: a checkpoint stands for all that is saved with it."""

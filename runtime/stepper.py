@@ -68,8 +68,8 @@ class Stepper:
         self.manifest = manifest or manifest_of(session)
         self._device = device
         self._run = session.run_with_iobinding
-        inputs = {each.name: _signature(each, batch) for each in session.get_inputs()}
-        outputs = {each.name: _signature(each, batch) for each in session.get_outputs()}
+        inputs = {each.name: signature(each, batch) for each in session.get_inputs()}
+        outputs = {each.name: signature(each, batch) for each in session.get_outputs()}
         for name in (*self.manifest.carried, *self.manifest.batch, *self.manifest.scalars):
             if name not in inputs:
                 raise InputError(f"the step has no input {name}, which its manifest lists")
@@ -95,10 +95,10 @@ class Stepper:
         self._moved = {} if device.name == "cpu" else fed
 
     def _make_sets(self) -> tuple[dict[str, _Buffer], dict[str, _Buffer]]:
-        first = {name: _Buffer(*signature, self._device) for name, signature in self.signature.items()}
+        first = {name: _Buffer(*each, self._device) for name, each in self.signature.items()}
         second = {
-            name: first[name] if self.manifest.carried[name].output is None else _Buffer(*signature, self._device)
-            for name, signature in self.signature.items()
+            name: first[name] if self.manifest.carried[name].output is None else _Buffer(*each, self._device)
+            for name, each in self.signature.items()
         }
         return first, second
 
@@ -184,15 +184,16 @@ class _Buffer:
         return np.array(self.array if self.array is not None else self.value.numpy())
 
 
-def _signature(value: Any, batch: int) -> Signature:
+def signature(value: Any, batch: int | None = None) -> Signature:
+    """The type and shape of a session's input or output, once B is known. Raises InputError for one without a size."""
     kind = value.type.removeprefix("tensor(").removesuffix(")")
     if kind not in TYPES:
         raise InputError(f"{value.name} is a {value.type}, which a step cannot carry")
-    sizes = tuple(batch if dim == "B" else dim for dim in value.shape)
+    sizes = tuple(batch if dim == "B" and batch is not None else dim for dim in value.shape)
     unknown = [dim for dim in sizes if not isinstance(dim, int)]
     if unknown:
         raise InputError(f"{value.name} has the size {unknown[0] or '?'}, which is not known before a step runs")
     return np.dtype(TYPES[kind]), sizes
 
 
-__all__ = ["SCALARS", "Stepper", "aligned", "manifest_of"]
+__all__ = ["SCALARS", "Stepper", "aligned", "manifest_of", "signature"]

@@ -154,11 +154,13 @@ def _asked(compiled: Compiled, options: Options, before: Mapping[str, Any]) -> d
     def of(name: str, option: Any, default: Any) -> Any:
         return option if option is not None else before.get(name, default)
 
-    ends = {"epochs": file.get("epochs"), "steps": file.get("steps")}
+    written = {"epochs": file.get("epochs"), "steps": file.get("steps")}
+    ends = written
     if options.epochs is not None or options.steps is not None:
         ends = {"epochs": options.epochs, "steps": options.steps}
-    elif before and before["source"] == compiled.origin:
-        ends = {name: before[name] for name in ends}
+    elif before.get("written") == written:
+        # An end given the last time holds until the file itself says another.
+        ends = {name: before.get(name) for name in written}
     return {
         "run": compiled.run,
         "net": compiled.net,
@@ -169,14 +171,13 @@ def _asked(compiled: Compiled, options: Options, before: Mapping[str, Any]) -> d
         "threads": of("threads", options.threads, 0),
         "batch": file.get("batch", 32),
         **ends,
+        "written": written,
     }
 
 
 def _data(compiled: Compiled, view: View) -> Dataset:
     """The training split and, if there is one, the dev split."""
     names = compiled.split_names
-    if "train" not in names:
-        raise InputError(f"the data `{compiled.data}` has no split `train`; its splits are {', '.join(names)}")
     return prepare(
         compiled.plan,
         compiled.file(f"{compiled.data}.prepare.onnx"),

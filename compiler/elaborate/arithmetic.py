@@ -249,7 +249,7 @@ def _compare(symbol: str, left: Any, right: Any) -> Any:
             return op.Not(op.Equal(a, b))
         if a.dtype == "bool" and symbol not in ("==", "!="):
             raise Problem("E0302", "truth values have no order", f"{a.type} and {b.type}")
-        return getattr(op, name)(a, b)
+        return op[name](a, b)
     if symbol in ("==", "!="):
         return python(left, right)
     for side in (left, right):

@@ -33,7 +33,7 @@ def product_form(node: Node, x: Value, w: Value, b: Value | None = None) -> Valu
     if not windows("Conv", node.attributes, x.shape[2:], w.shape[2:]).plain:
         return None
     flat: Value = op.Gemm(_flat(x), _flat(w), b, transB=1)
-    return private.ReshapeTo(flat, shape=node.output.shape)  # type: ignore[no-any-return]
+    return private.ReshapeTo(flat, shape=node.output.shape)
 
 
 def _flat(x: Value) -> Value:
@@ -59,7 +59,7 @@ def _(lowering: Any, node: Node, g: Value, w: Value) -> Value:
     group: int = node.attributes["group"]
     found = _found(node, w.shape[2:])
     if group == 1 and found.plain and w.shape[2:] == shape[2:]:
-        return private.ReshapeTo(op.Gemm(_flat(g), _flat(w)), shape=shape)  # type: ignore[no-any-return]
+        return private.ReshapeTo(op.Gemm(_flat(g), _flat(w)), shape=shape)
     # What no window reached lies at the end: zeros there, which output_padding makes.
     unused = found.unused(shape[2:])
     extra = unused if unused is not None else tuple(stride - 1 for stride in found.strides)
@@ -75,7 +75,7 @@ def _(lowering: Any, node: Node, x: Value, g: Value) -> Value:
     group: int = node.attributes["group"]
     found = _found(node, shape[2:])
     if group == 1 and found.plain and shape[2:] == x.shape[2:]:
-        return private.ReshapeTo(op.Gemm(_flat(g), _flat(x), transA=1), shape=shape)  # type: ignore[no-any-return]
+        return private.ReshapeTo(op.Gemm(_flat(g), _flat(x), transA=1), shape=shape)
     if group == 1 and found.plain and all(k == 1 for k in found.kernel) and all(s == 1 for s in found.strides):
         return _pointwise(x, g, shape)
     block = _block(x, g, shape, group, found, lowering.sizes)
@@ -85,13 +85,13 @@ def _(lowering: Any, node: Node, x: Value, g: Value) -> Value:
 def _pointwise(x: Value, g: Value, shape: Shape) -> Value:
     """A kernel of one element: one product over all pixels of all images."""
     long: Value = op.Gemm(_by_channel(g), _by_channel(x), transB=1)
-    return private.ReshapeTo(long, shape=shape)  # type: ignore[no-any-return]
+    return private.ReshapeTo(long, shape=shape)
 
 
 def _by_channel(x: Value) -> Value:
     """[N, C, S] as a matrix [C, N*S]."""
     turned: Value = op.Transpose(x, perm=(1, 0, *range(2, x.type.rank)))
-    return private.ReshapeTo(turned, shape=(x.shape[1], product((x.shape[0], *x.shape[2:]))))  # type: ignore[no-any-return]
+    return private.ReshapeTo(turned, shape=(x.shape[1], product((x.shape[0], *x.shape[2:]))))
 
 
 def _deep(x: Value, g: Value, shape: Shape, group: int, found: Windows) -> Value:
@@ -111,7 +111,7 @@ def _deep(x: Value, g: Value, shape: Shape, group: int, found: Windows) -> Value
         images, kernel, group=group, strides=(1, *found.dilations), dilations=(1, *found.strides),
         pads=(0, *found.begins, 0, *_reached(found, tuple(extents))),
     )  # fmt: skip
-    return private.ReshapeTo(_cut(y, shape[2:]), shape=shape)  # type: ignore[no-any-return]
+    return private.ReshapeTo(_cut(y, shape[2:]), shape=shape)
 
 
 def _reached(found: Windows, extents: Shape) -> tuple[int, ...]:
@@ -193,7 +193,7 @@ def _blocked(x: Value, g: Value, shape: Shape, found: Windows, side: int) -> Val
     rows: Value = op.Transpose(places, perm=(1, 0, 2))
     matrix: Value = private.ReshapeTo(rows, shape=(filters * channels, side * side * reach * reach))
     diagonals = current().constant(_diagonals(side, stride, k), x.dtype)
-    return private.ReshapeTo(op.MatMul(matrix, diagonals), shape=shape)  # type: ignore[no-any-return]
+    return private.ReshapeTo(op.MatMul(matrix, diagonals), shape=shape)
 
 
 def _diagonals(side: int, stride: int, k: int) -> Array:

@@ -111,7 +111,7 @@ def _(g: Value, data: Value, indices: Value) -> Any:
     place: Value | None = None
     for i, dim in enumerate(rows):
         size: Value = current().constant(dim) if isinstance(dim, int) else private.Size(dim=dim)
-        index = op.Gather(indices, np.int64(i), axis=-1)
+        index = op.Gather(indices, np.array(i, np.int64), axis=-1)
         index = op.Where(index < 0, index + size, index)
         place = index if place is None else place * size + index
     shape = (product(rows), *rest)

@@ -48,4 +48,4 @@ def _channel_mean(x: Value, size: int, mirrored: bool) -> Value:
     first, last = (after, before) if mirrored else (before, after)
     planes: Value = private.ReshapeTo(x, shape=(x.shape[0], 1, x.shape[1], product(x.shape[2:])))
     mean = op.AveragePool(planes, kernel_shape=(size, 1), pads=(first, 0, last, 0), count_include_pad=1)
-    return private.ReshapeTo(mean, shape=x.shape)  # type: ignore[no-any-return]
+    return private.ReshapeTo(mean, shape=x.shape)

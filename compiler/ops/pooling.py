@@ -95,7 +95,7 @@ def positions(x: Value, attributes: Mapping[str, Any]) -> Value:
     taken = {name: value for name, value in attributes.items() if value}
     _, indices = op.MaxPool(x, outputs=2, **taken)
     rows: Value = private.ReshapeTo(indices, shape=(product(x.shape[:2]), product(indices.shape[2:])))
-    return op.Mod(rows, private.Size(dim=product(x.shape[2:])))  # type: ignore[no-any-return]
+    return op.Mod(rows, private.Size(dim=product(x.shape[2:])))
 
 
 @evaluate("dlc.MaxPoolGrad")
@@ -134,7 +134,7 @@ def _(x: Array, *, kernel_shape: Ints, count_include_pad: int = 0, **attributes:
 @gradient("AveragePool")
 def _(g: Value, x: Value, node: Node, *, count_include_pad: int = 0) -> Value:
     given = _explicit(node, x.shape[2:])
-    return private.AveragePoolGrad(g, shape=x.shape, count_include_pad=count_include_pad, **given)  # type: ignore[no-any-return]
+    return private.AveragePoolGrad(g, shape=x.shape, count_include_pad=count_include_pad, **given)
 
 
 def _average_pool_grad(call: Call) -> list[Type]:
@@ -152,7 +152,7 @@ define("dlc.AveragePoolGrad", _average_pool_grad)
 def _(
     g: Value, *, kernel_shape: Ints, strides: Ints, pads: Ints, dilations: Ints, ceil_mode: int, count_include_pad: int
 ) -> Value:
-    return op.AveragePool(  # type: ignore[no-any-return]
+    return op.AveragePool(
         g, kernel_shape=kernel_shape, strides=strides, pads=pads, dilations=dilations,
         ceil_mode=ceil_mode, count_include_pad=count_include_pad,
     )  # fmt: skip
@@ -213,7 +213,7 @@ def spread(g: Value, shape: Shape, found: Windows) -> Value:
     if not isinstance(channels, int):  # a kernel cannot be made for each: every plane is an image of its own
         planes = product(shape[:2])
         single = private.ReshapeTo(g, shape=(planes, 1, *g.shape[2:]))
-        return private.ReshapeTo(spread(single, (planes, 1, *shape[2:]), found), shape=shape)  # type: ignore[no-any-return]
+        return private.ReshapeTo(spread(single, (planes, 1, *shape[2:]), found), shape=shape)
     ones = np.ones((channels, 1, *found.static_kernel), g.type.numpy)
     summed: Value = private.ConvInputGrad(g, ones, shape=shape, group=channels, **found.attributes())
     return summed
@@ -232,8 +232,8 @@ define("GlobalMaxPool", _global)
 def _(g: Value, x: Value) -> Value:
     count = product(x.shape[2:])
     if isinstance(count, int):
-        return private.ExpandTo(g / count, shape=x.shape)  # type: ignore[no-any-return]
-    return private.ExpandTo(g / op.Cast(private.Size(dim=count), to=g.dtype), shape=x.shape)  # type: ignore[no-any-return]
+        return private.ExpandTo(g / count, shape=x.shape)
+    return private.ExpandTo(g / op.Cast(private.Size(dim=count), to=g.dtype), shape=x.shape)
 
 
 @evaluate("GlobalMaxPool")
@@ -250,7 +250,7 @@ def _(g: Value, x: Value) -> Value:
     count = private.Size(dim=size)
     places = op.Range(np.array(0, np.int64), count, np.array(1, np.int64))
     chosen = mask(op.Equal(places, first), g) * private.ReshapeTo(g, shape=(*x.shape[:2], 1))
-    return private.ReshapeTo(chosen, shape=x.shape)  # type: ignore[no-any-return]
+    return private.ReshapeTo(chosen, shape=x.shape)
 
 
 __all__ = ["divisors", "positions", "spread"]

@@ -33,7 +33,7 @@ def _tiles(found: Windows, extents: Shape) -> bool:
 def _repeat(x: Value, found: Windows) -> Value:
     """Each element in every place of its window."""
     scales = np.array((1, 1, *found.static_kernel), np.float32)
-    return op.Resize(  # type: ignore[no-any-return]
+    return op.Resize(
         x, None, scales, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
     )
 
@@ -64,7 +64,7 @@ def _divisors(dtype: str, extents: Shape, found: Windows, pads: tuple[int, ...],
     ones = private.ExpandTo(current().constant(1, dtype), shape=(1, 1, *plane))
     kernel = current().constant(np.ones((1, 1, *found.static_kernel)), dtype)
     rest = tuple(pad - inside for pad, inside in zip(found.pads, around, strict=True))
-    return op.Conv(ones, kernel, strides=found.strides, dilations=found.dilations, pads=rest)  # type: ignore[no-any-return]
+    return op.Conv(ones, kernel, strides=found.strides, dilations=found.dilations, pads=rest)
 
 
 @lower("dlc.MaxPoolGrad")
@@ -77,7 +77,7 @@ def _(lowering: Any, node: Node, g: Value, x: Value, y: Value) -> Value:
     zero = private.ExpandTo(current().constant(0, g.dtype), shape=(planes, size))
     rows = private.ReshapeTo(g, shape=(planes, product(g.shape[2:])))
     summed = op.ScatterElements(zero, positions(x, node.attributes), rows, axis=1, reduction="add")
-    return private.ReshapeTo(summed, shape=x.shape)  # type: ignore[no-any-return]
+    return private.ReshapeTo(summed, shape=x.shape)
 
 
 def _compared(g: Value, x: Value, y: Value, extents: tuple[int, ...], found: Windows) -> Value:
@@ -91,4 +91,4 @@ def _compared(g: Value, x: Value, y: Value, extents: tuple[int, ...], found: Win
     zero = current().constant(0, x.dtype)
     rank = op.Where(op.Equal(x, _repeat(y, found)), ranks, zero)
     highest = op.MaxPool(rank, kernel_shape=kernel, strides=kernel)
-    return op.Where(op.Equal(rank, _repeat(highest, found)), _repeat(g, found), zero)  # type: ignore[no-any-return]
+    return op.Where(op.Equal(rank, _repeat(highest, found)), _repeat(g, found), zero)

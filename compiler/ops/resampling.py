@@ -44,7 +44,7 @@ define("DepthToSpace", _depth_to_space)
 
 @gradient("SpaceToDepth")
 def _(g: Value, *, blocksize: int) -> Value:
-    return op.DepthToSpace(g, blocksize=blocksize)  # type: ignore[no-any-return]
+    return op.DepthToSpace(g, blocksize=blocksize)
 
 
 @gradient("DepthToSpace")
@@ -57,7 +57,7 @@ def _(g: Value, x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
     if not isinstance(channels, int):
         raise IllTyped(f"DepthToSpace of {x.type}: the gradient in mode CRD needs a known number of channels")
     order = np.arange(places * channels).reshape(places, channels).T.reshape(-1)
-    return op.Gather(deep, order, axis=1)  # type: ignore[no-any-return]
+    return op.Gather(deep, order, axis=1)
 
 
 def _resize(call: Call) -> list[Type]:

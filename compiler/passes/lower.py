@@ -42,7 +42,7 @@ class Lowering:
             return current().constant(dim, "i64")
         for value in self._inputs:
             if value.type.size == dim:
-                return op.Size(value)  # type: ignore[no-any-return]
+                return op.Size(value)
         total: Value | None = None
         for monomial, coefficient in sorted(dim.terms, key=lambda term: term[1] < 0):
             term = self._term(monomial, abs(coefficient) if total is not None else coefficient)
@@ -96,7 +96,7 @@ class Lowering:
             return (numerator + (divisor - 1)) / divisor if atom.ceiling else numerator / divisor
         for value in self._inputs:
             if value.shape == (symbol(atom),):
-                return op.Size(value)  # type: ignore[no-any-return]
+                return op.Size(value)
         if atom not in self._axes:
             known = ", ".join(self._axes) or "none"
             raise UnknownDimension(
@@ -104,7 +104,7 @@ class Lowering:
                 f" its own (those that inputs have: {known})"
             )
         value, axis = self._axes[atom]
-        return op.Squeeze(_extent(value, axis, axis + 1))  # type: ignore[no-any-return]
+        return op.Squeeze(_extent(value, axis, axis + 1))
 
 
 def _common(left: Shape, right: Shape) -> int:
@@ -114,7 +114,7 @@ def _common(left: Shape, right: Shape) -> int:
 
 def _extent(value: Value, start: int, end: int) -> Value:
     given = {"start": start or None, "end": end if end < value.type.rank else None}
-    return op.Shape(value, **given)  # type: ignore[no-any-return]
+    return op.Shape(value, **given)
 
 
 def _lower(graph: Graph, offered: dict[Node, None], lowering: Lowering) -> Graph:
@@ -134,10 +134,11 @@ def _lower(graph: Graph, offered: dict[Node, None], lowering: Lowering) -> Graph
                 target = current().add(node.op, inputs, node.attributes, node.bodies, len(node.outputs))
             offered[target] = None
         try:
-            return record.lower(lowering, target, *inputs)  # type: ignore[no-any-return]
+            lowered: Value | Sequence[Value] | None = record.lower(lowering, target, *inputs)
         except UnknownDimension as error:
             where = f" ({node.span})" if node.span else ""
             raise UnknownDimension(f"{node.op} -> {node.output.type}{where}: {error}") from None
+        return lowered
 
     graph = in_bodies(graph, lambda body: _lower(body, offered, Lowering(body, lowering)))
     for _ in range(ROUNDS):

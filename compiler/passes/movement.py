@@ -25,10 +25,10 @@ def transpose(node: Node, x: Value) -> Value | None:
     inner = argument(x, "Transpose")
     if inner is not None:
         first = permutation(x)
-        return op.Transpose(inner, perm=tuple(first[axis] for axis in order))  # type: ignore[no-any-return]
+        return op.Transpose(inner, perm=tuple(first[axis] for axis in order))
     copied = argument(x, "dlc.ExpandTo")
     if copied is not None and not copied.shape:
-        return private.ExpandTo(copied, shape=node.output.shape)  # type: ignore[no-any-return]
+        return private.ExpandTo(copied, shape=node.output.shape)
     return None
 
 
@@ -56,7 +56,7 @@ def reshape(node: Node, x: Value, *_: Value) -> Value | None:
         return source
     copied = source if not source.shape else argument(source, "dlc.ExpandTo")
     if copied is not None and not copied.shape:
-        return private.ExpandTo(copied, shape=shape)  # type: ignore[no-any-return]
+        return private.ExpandTo(copied, shape=shape)
     return private.ReshapeTo(source, shape=shape) if source is not x and _is_easy(shape) else None
 
 
@@ -70,4 +70,5 @@ def reshaped_sum(node: Node, x: Value, *_: Value, sole: Sole) -> Value | None:
     if x.op not in ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceSumSquare") or x.node is None or not sole(x):
         return None
     kept = attributes(x) | {"keepdims": 0 if attributes(x).get("keepdims", 1) else None}
-    return getattr(op, x.op)(*x.node.inputs, **kept)  # type: ignore[no-any-return]
+    summed: Value = op[x.op](*x.node.inputs, **kept)
+    return summed

@@ -20,7 +20,7 @@ def _gemm(a: Value, b: Value, c: Value | None = None, **attributes: float) -> Va
     kept = {name: value for name, value in attributes.items() if value != defaults[name]}
     if c is None:
         kept.pop("beta", None)
-    return op.Gemm(a, b, c, **kept)  # type: ignore[no-any-return]
+    return op.Gemm(a, b, c, **kept)
 
 
 def as_gemm(value: Value) -> Node | None:
@@ -110,7 +110,7 @@ def product_in_sum(node: Node, *terms: Value, sole: Sole) -> Value | None:
         found = as_gemm(product)
         if found is not None and not has_addend(found) and sole(product):
             rest = [term for term in terms if term is not product]
-            return product + op.Sum(*rest)  # type: ignore[no-any-return]
+            return product + op.Sum(*rest)
     return None
 
 
@@ -159,7 +159,7 @@ def scale_the_smaller(node: Node, x: Value, y: Value, *, sole: Sole, sizes: Mapp
     smaller = min(a, b, key=lambda value: elements(value.type, sizes))
     if elements(smaller.type, sizes) >= elements(x.type, sizes):
         return None
-    scaled = getattr(op, node.op)(smaller, y)
+    scaled = op[node.op](smaller, y)
     operands = (scaled, b) if smaller is a else (a, scaled)
     return current().add(made.op, operands, made.attributes).output
 
@@ -180,4 +180,4 @@ def one_hot(node: Node, data: Value, indices: Value, updates: Value, *, sole: So
         return None
     label = private.ReshapeTo(indices, shape=rows)
     hot = op.OneHot(label, np.asarray(classes, np.int64), np.asarray([0, 1], x.type.numpy), axis=axis)
-    return (x - hot) * scale  # type: ignore[no-any-return]
+    return (x - hot) * scale

@@ -40,7 +40,7 @@ def root(node: Node, x: Value, *, sole: Sole) -> Value | None:
     found = _factor(x, sole)
     if found is None or not is_positive(found[2]):
         return None
-    return getattr(op, found[1])(op.Sqrt(found[0]), op.Sqrt(found[2]))  # type: ignore[no-any-return]
+    return op[found[1]](op.Sqrt(found[0]), op.Sqrt(found[2]))
 
 
 @rule("Add", "Sub", table=OUTWARD)
@@ -51,7 +51,7 @@ def sum_with_scalar(node: Node, x: Value, y: Value, *, sole: Sole) -> Value | No
         return None
     inner, name, s = found
     moved = y * s if name == "Div" else y / s
-    return getattr(op, name)(getattr(op, node.op)(inner, moved), s)  # type: ignore[no-any-return]
+    return op[name](op[node.op](inner, moved), s)
 
 
 @rule("Mul", "Div", table=OUTWARD)
@@ -63,12 +63,12 @@ def quotient(node: Node, x: Value, y: Value, *, sole: Sole) -> Value | None:
     if x is y or not x.shape or not y.shape or (left is None and right is None):
         return None
     a, b = x if left is None else left[0], y if right is None else right[0]
-    total = getattr(op, node.op)(a, b)
+    total = op[node.op](a, b)
     if left is not None:
-        total = getattr(op, left[1])(total, left[2])
+        total = op[left[1]](total, left[2])
     if right is not None:
-        total = getattr(op, right[1] if node.op == "Mul" else {"Mul": "Div", "Div": "Mul"}[right[1]])(total, right[2])
-    return total  # type: ignore[no-any-return]
+        total = op[right[1] if node.op == "Mul" else {"Mul": "Div", "Div": "Mul"}[right[1]]](total, right[2])
+    return total
 
 
 def is_positive(value: Value, depth: int = _DEPTH) -> bool:

@@ -52,9 +52,9 @@ def expand(node: Node, x: Value) -> Value | None:
     if x.shape == shape:
         return x
     if (inner := argument(x, "dlc.ExpandTo")) is not None:
-        return private.ExpandTo(inner, shape=shape)  # type: ignore[no-any-return]
+        return private.ExpandTo(inner, shape=shape)
     if x.shape and shape[len(shape) - x.type.rank :] == x.shape and product(shape) == x.type.size:
-        return private.ReshapeTo(x, shape=shape)  # type: ignore[no-any-return]
+        return private.ReshapeTo(x, shape=shape)
     return None
 
 
@@ -65,11 +65,11 @@ def sum_to(node: Node, x: Value, *, sole: Sole) -> Value | None:
     if x.shape == shape:
         return x
     if (inner := argument(x, "dlc.SumTo")) is not None:
-        return private.SumTo(inner, shape=shape)  # type: ignore[no-any-return]
+        return private.SumTo(inner, shape=shape)
     ahead = x.type.rank - len(shape)
     dims = [dim for axis, dim in enumerate(x.shape) if axis < ahead or shape[axis - ahead] != dim]
     if product(dims) == 1:
-        return private.ReshapeTo(x, shape=shape)  # type: ignore[no-any-return]
+        return private.ReshapeTo(x, shape=shape)
     if (copied := argument(x, "dlc.ExpandTo")) is not None and (not copied.shape or copied.shape == shape):
         return _stretched(_times(copied, product(dims)), shape)
     return _factor_outside(node, x, sole)
@@ -80,7 +80,7 @@ def reduce_sum(node: Node, x: Value, axes: Value | None = None, *, sole: Sole) -
     """The sum of a stretched scalar, sums over axes of size 1, and factors outside the sum."""
     dims = [x.shape[axis] for axis in reduced_axes(node)]
     if product(dims) == 1:
-        return private.ReshapeTo(x, shape=node.output.shape)  # type: ignore[no-any-return]
+        return private.ReshapeTo(x, shape=node.output.shape)
     copied = argument(x, "dlc.ExpandTo")
     if copied is not None and not copied.shape:
         return _stretched(_times(copied, product(dims)), node.output.shape)
@@ -107,7 +107,7 @@ def _factor_outside(node: Node, x: Value, sole: Sole) -> Value | None:
         factors = arguments(x, name)
         if factors and is_scalar(factors[1]):
             total = current().add(node.op, (factors[0], *node.inputs[1:]), node.attributes).output
-            return getattr(op, name)(total, factors[1])  # type: ignore[no-any-return]
+            return op[name](total, factors[1])
     return None
 
 

@@ -14,13 +14,17 @@ from dlc.compiler.graph import Graph
 from dlc.compiler.passes import TRAINING, run
 
 NO_TORCH = "PyTorch is the oracle here; it comes with the extra `peers`"
-RATE = 0.3  # of the dropout in mlp.net
+RATE = float(spec("mlp").let_values()["drop"])
 
 
 @lru_cache
 def exact(name: str, **lets: str) -> Graph:
     """Loss and gradients of a spec in float64, differentiated and not yet lowered."""
     return run(spec(name, **lets).gradients(name, working="f64").graph, TRAINING, after="differentiate")
+
+
+def decay_of(name: str) -> float:
+    return float(spec(name).let_values().get("decay", 0))
 
 
 def feeds_for(name: str, size: int) -> Arrays:
@@ -46,7 +50,7 @@ def test_gradients_are_those_of_pytorch(name: str) -> None:
     import torch_nets
 
     feeds = feeds_for(name, 9)
-    net = torch_nets.of(name, feeds)
+    net = torch_nets.of(name, feeds, decay_of(name))
     if name == "mlp":
         net.masks = [torch.from_numpy(mask) for mask in masks(feeds)]
     loss, gradients = torch_nets.loss_and_gradients(net, batch(name, 9))
@@ -77,7 +81,7 @@ def test_without_dropout_the_mlp_is_that_of_pytorch() -> None:
     import torch_nets
 
     feeds = feeds_for("mlp", 5)
-    loss, gradients = torch_nets.loss_and_gradients(torch_nets.of("mlp", feeds), batch("mlp", 5))
+    loss, gradients = torch_nets.loss_and_gradients(torch_nets.of("mlp", feeds, decay_of("mlp")), batch("mlp", 5))
     graph = exact("mlp", drop="0.0")
     assert not [node for node in graph.nodes if node.op == "dlc.RandomBits"]
     found = evaluated(graph, feeds)

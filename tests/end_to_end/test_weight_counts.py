@@ -93,7 +93,7 @@ def test_states_of_the_optimizer_are_called_after_run_and_weight() -> None:
 
 
 def test_a_run_s_own_name_is_in_the_addresses_of_its_states() -> None:
-    text = PAIRS + "train embed on pairs as siamese {\n  loss = mean(apart(left, right))\n  optimizer = Momentum(lr=1)\n}\n"
+    text = PAIRS + "train embed on pairs as siamese { loss = mean(apart(left, right))  optimizer = Momentum(lr=1) }\n"
     unit = Program.of_text(text).step("siamese")
     assert list(unit.weights) == ["embed.linear.weight", "embed.linear.bias"]
     assert [a for a in unit.carried if "optimizer" in a] == [f"siamese.optimizer.{a}.v" for a in unit.weights]

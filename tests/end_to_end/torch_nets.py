@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,8 +11,19 @@ from torch import nn
 from torch.nn import functional as F
 
 
-class Logistic(nn.Module):
-    ADDRESSES = {"linear.weight": "logistic.w", "linear.bias": "logistic.b"}
+class SpecNet(nn.Module):
+    """`ADDRESSES` gives the address of each parameter; `decay` is the factor of L2 that the spec's `let` says."""
+
+    ADDRESSES: ClassVar[Mapping[str, str]]
+    decay = 0.0
+
+    def l2(self) -> torch.Tensor:
+        """As `l2(net)`: of matrices and kernels, not of biases."""
+        return self.decay * sum(p.square().sum() for p in self.parameters() if p.ndim > 1)
+
+
+class Logistic(SpecNet):
+    ADDRESSES: ClassVar = {"linear.weight": "logistic.w", "linear.bias": "logistic.b"}
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,8 +35,8 @@ class Logistic(nn.Module):
         return F.binary_cross_entropy_with_logits(logit, benign) + 1e-3 * penalty
 
 
-class Linear(nn.Module):
-    ADDRESSES = {"linear.weight": "linear.linear.weight", "linear.bias": "linear.linear.bias"}
+class Linear(SpecNet):
+    ADDRESSES: ClassVar = {"linear.weight": "linear.linear.weight", "linear.bias": "linear.linear.bias"}
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,8 +46,8 @@ class Linear(nn.Module):
         return F.mse_loss(self.linear(features).squeeze(-1), progress)
 
 
-class MLP(nn.Module):
-    ADDRESSES = {
+class MLP(SpecNet):
+    ADDRESSES: ClassVar = {
         "hidden.0.weight": "mlp.hidden[0].linear.weight",
         "hidden.0.bias": "mlp.hidden[0].linear.bias",
         "hidden.1.weight": "mlp.hidden[1].linear.weight",
@@ -57,12 +68,11 @@ class MLP(nn.Module):
             x = F.relu(layer(x))
             if self.masks is not None:
                 x = x * self.masks[i]
-        penalty = sum(p.square().sum() for p in self.parameters() if p.ndim > 1)
-        return F.cross_entropy(self.head(x), label) + 1e-4 * penalty
+        return F.cross_entropy(self.head(x), label) + self.l2()
 
 
-class LeNet(nn.Module):
-    ADDRESSES = {
+class LeNet(SpecNet):
+    ADDRESSES: ClassVar = {
         "convs.0.weight": "lenet.conv.weight",
         "convs.0.bias": "lenet.conv.bias",
         "convs.1.weight": "lenet.conv2.weight",
@@ -85,15 +95,16 @@ class LeNet(nn.Module):
         x = F.avg_pool2d(torch.tanh(self.convs[0](image)), 2)
         x = F.avg_pool2d(torch.tanh(self.convs[1](x)), 2)
         x = torch.tanh(self.convs[2](x)).flatten(1)
-        return F.cross_entropy(self.fc2(torch.tanh(self.fc1(x))), label)
+        return F.cross_entropy(self.fc2(torch.tanh(self.fc1(x))), label) + self.l2()
 
 
-NETS: Mapping[str, type[Any]] = {"logistic": Logistic, "linear": Linear, "mlp": MLP, "lenet": LeNet}
+NETS: Mapping[str, type[SpecNet]] = {"logistic": Logistic, "linear": Linear, "mlp": MLP, "lenet": LeNet}
 
 
-def of(name: str, weights: Mapping[str, Any]) -> Any:
+def of(name: str, weights: Mapping[str, Any], decay: float = 0.0) -> Any:
     """The net in float64 with the weights given by address."""
     net = NETS[name]().double()
+    net.decay = decay
     with torch.no_grad():
         for own, parameter in net.named_parameters():
             parameter.copy_(torch.from_numpy(_turned(weights[net.ADDRESSES[own]], tuple(parameter.shape))))

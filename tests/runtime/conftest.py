@@ -46,6 +46,12 @@ def write_points(folder: Path, name: str, n: int, seed: int) -> None:
 
 
 @pytest.fixture
+def points() -> Callable[[Path, str, int, int], None]:
+    """points(folder, name, n, seed) writes a .csv of such data."""
+    return write_points
+
+
+@pytest.fixture
 def tiny(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Program]:

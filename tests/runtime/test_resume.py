@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import write_points
 
 from dlc.compiler.program import Program
 from dlc.runtime.checkpoint import Checkpoints
@@ -171,20 +170,21 @@ def test_another_learning_rate_is_recorded_and_compiled(tiny: Make, tmp_path: Pa
     a, b = Checkpoints(folder).latest(), Checkpoints(changed).latest()
     assert a is not None and b is not None
     assert not np.array_equal(a.tensors["tiny.linear.weight"], b.tensors["tiny.linear.weight"])
-    assert resume(changed, Options(steps=9), view()).step == 9, "and the new texts are those of the folder"
+    assert (a.step, b.step) == (STEPS, STEPS), "the end that was asked for still holds"
+    assert resume(changed, Options(steps=9), view()).step == 9, "and the new files are those of the folder"
 
 
-def test_what_cannot_be_resumed_is_refused(tiny: Make, tmp_path: Path) -> None:
+def test_what_cannot_be_resumed_is_refused(tiny: Make, points: Callable[..., None], tmp_path: Path) -> None:
     folder = interrupted(tiny(), tmp_path / "run")
     with pytest.raises(InputError, match="the run's seed is 0, and 5 is asked for"):
         resume(folder, Options(seed=5), view())
     with pytest.raises(InputError, match=r"tiny\.linear\.weight: the model has float32\[4, 20\], the checkpoint"):
         resume(folder, view=view(), program=tiny(("Linear(16)", "Linear(20)")))
     tiny()
-    write_points(tmp_path, "train", 96, seed=8)
+    points(tmp_path, "train", 96, 8)
     with pytest.raises(InputError, match="the data changed since the checkpoint was written"):
         resume(folder, view=view())
-    write_points(tmp_path, "train", 96, seed=1)
+    points(tmp_path, "train", 96, 1)
     assert resume(folder, view=view()).step == STEPS, "a refusal breaks nothing"
     with pytest.raises(InputError, match="expected a run folder"):
         resume(tmp_path / "nothing", view=view())

@@ -27,7 +27,7 @@ def _pointwise(name: str, operator: str, python: Callable[[float], float] | None
                 raise Problem("E0303", f"`{name}` of {x}") from None
         if isinstance(x, Polynomial):
             x = tensor(x, "f32")
-        return getattr(op, operator)(floating(x, name))
+        return op[operator](floating(x, name))
 
     BUILTINS[name] = Builtin(name, call)
 
@@ -53,19 +53,19 @@ def square(x: Any) -> Any:
 
 @function("leaky_relu")
 def leaky_relu(x: Any, slope: float = 0.01) -> Value:
-    return op.LeakyRelu(floating(x, "leaky_relu"), alpha=float(slope))  # type: ignore[no-any-return]
+    return op.LeakyRelu(floating(x, "leaky_relu"), alpha=float(slope))
 
 
 @function("elu")
 def elu(x: Any, alpha: float = 1.0) -> Value:
-    return op.Elu(floating(x, "elu"), alpha=float(alpha))  # type: ignore[no-any-return]
+    return op.Elu(floating(x, "elu"), alpha=float(alpha))
 
 
 @function("gelu")
 def gelu(x: Any) -> Value:
     """x * Phi(x), exactly (Hendrycks & Gimpel, 2016)."""
     value = floating(x, "gelu")
-    return value * 0.5 * (op.Erf(value * math.sqrt(0.5)) + 1.0)  # type: ignore[no-any-return]
+    return value * 0.5 * (op.Erf(value * math.sqrt(0.5)) + 1.0)
 
 
 @function("identity")
@@ -75,7 +75,7 @@ def identity(x: Any) -> Any:
 
 @function("detach")
 def detach(x: Any) -> Value:
-    return private.Detach(tensor_of(x, "detach"))  # type: ignore[no-any-return]
+    return private.Detach(tensor_of(x, "detach"))
 
 
 def _extreme(name: str, operator: str, python: Callable[[Any, Any], Any]) -> None:
@@ -84,7 +84,7 @@ def _extreme(name: str, operator: str, python: Callable[[Any, Any], Any]) -> Non
             return python(a, b)
         x, y = pair(a, b, "compared")
         stretch(x.type, y.type, "compared")
-        return getattr(op, operator)(x, y)
+        return op[operator](x, y)
 
     BUILTINS[name] = Builtin(name, call)
 
@@ -96,7 +96,7 @@ _extreme("maximum", "Max", max)
 @function("clip")
 def clip(x: Any, low: float, high: float) -> Value:
     value = tensor_of(x, "clip")
-    return op.Clip(value, low, high)  # type: ignore[no-any-return]
+    return op.Clip(value, low, high)
 
 
 @function("where")
@@ -116,7 +116,7 @@ def where(condition: Any, a: Any, b: Any) -> Any:
 
 @function("cast")
 def cast(x: Any, to: str) -> Value:
-    return op.Cast(tensor_of(x, "cast"), to=to)  # type: ignore[no-any-return]
+    return op.Cast(tensor_of(x, "cast"), to=to)
 
 
 @function("float")
@@ -126,9 +126,9 @@ def float_(e: Elaborator, x: Any) -> Any:
 
 @function("softmax")
 def softmax(x: Any, axis: int = -1) -> Value:
-    return op.Softmax(floating(x, "softmax"), axis=axis_of(x, axis))  # type: ignore[no-any-return]
+    return op.Softmax(floating(x, "softmax"), axis=axis_of(x, axis))
 
 
 @function("log_softmax")
 def log_softmax(x: Any, axis: int = -1) -> Value:
-    return op.LogSoftmax(floating(x, "log_softmax"), axis=axis_of(x, axis))  # type: ignore[no-any-return]
+    return op.LogSoftmax(floating(x, "log_softmax"), axis=axis_of(x, axis))

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from dlc.compiler.elaborate.entities import Builtin, describe
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
 from dlc.compiler.types import Polynomial
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 BUILTINS: dict[str, Any] = {"pi": math.pi}
 
 
-def function(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def function(name: str) -> Callable[[F], F]:
     """Record a function under its name in the language. Parameters called `e`, `frame` are given by the elaborator."""
 
-    def record(call: Callable[..., Any]) -> Callable[..., Any]:
+    def record(call: F) -> F:
         BUILTINS[name] = Builtin(name, call)
         return call
 

@@ -25,7 +25,7 @@ def _pick(x: Value, index: Value, what: str) -> Value:
             f"{x.type} has the classes on its last axis, so i64[{', '.join(map(str, x.shape[:-1]))}] is wanted, "
             f"and this is {index.type}",
         )
-    return op.GatherElements(x, op.Unsqueeze(index, ints(-1)), axis=x.type.rank - 1)  # type: ignore[no-any-return]
+    return op.GatherElements(x, op.Unsqueeze(index, ints(-1)), axis=x.type.rank - 1)
 
 
 @function("cross_entropy")
@@ -44,7 +44,7 @@ def cross_entropy(
     if reduce is None or mask is not None:
         rows: Value = -op.Squeeze(picked, ints(-1))
         return rows if reduce is None else mean(e, rows, mask=mask)
-    return -op.ReduceMean(picked, keepdims=0)  # type: ignore[no-any-return]
+    return -op.ReduceMean(picked, keepdims=0)
 
 
 @function("accuracy")

@@ -42,7 +42,7 @@ def _uniform(type: Type, site: str) -> Value:
     """u = (bits + 0.5) / 2^31 in (0, 1)."""
     seed = seed_input()
     bits = private.RandomBits(seed, current().constant(0, "i64"), site=site, shape=type.shape)
-    return (op.Cast(bits, to=type.dtype) + 0.5) * 2.0**-31  # type: ignore[no-any-return]
+    return (op.Cast(bits, to=type.dtype) + 0.5) * 2.0**-31
 
 
 def seed_input() -> Value:
@@ -57,7 +57,7 @@ def seed_input() -> Value:
 def _normal(type: Type, site: str) -> Value:
     """Standard normal by Box and Muller (1958) from two streams."""
     u, v = _uniform(type, f"{site}:u"), _uniform(type, f"{site}:v")
-    return op.Sqrt(op.Log(u) * -2.0) * op.Cos(v * (2 * math.pi))  # type: ignore[no-any-return]
+    return op.Sqrt(op.Log(u) * -2.0) * op.Cos(v * (2 * math.pi))
 
 
 def fans(type: Type) -> tuple[int, int]:
@@ -87,7 +87,7 @@ def _filled(number: float) -> Callable[[Type, str], Value]:
         if not type.shape:
             return current().constant(number, type.dtype)
         shape = current().constant(list(type.static_shape()), "i64")
-        return op.ConstantOfShape(shape, value=np.array([number], type.numpy))  # type: ignore[no-any-return]
+        return op.ConstantOfShape(shape, value=np.array([number], type.numpy))
 
     return make
 
@@ -121,7 +121,7 @@ def _full(e: Elaborator, shape: Any, value: Any) -> Value:
         raise Problem("E0302", "a shape is a list of dimensions", f"this is {describe(shape)}")
     kind = "bool" if isinstance(value, bool) else "i64" if isinstance(value, int) else e.mode.working
     dims = tuple(dimension(each) for each in shape)
-    return private.ExpandTo(tensor(value, kind), shape=dims)  # type: ignore[no-any-return]
+    return private.ExpandTo(tensor(value, kind), shape=dims)
 
 
 @function("full")
@@ -132,7 +132,7 @@ def full(e: Elaborator, shape: Any, value: Any) -> Value:
 @function("zeros_like")
 def zeros_like(x: Any) -> Value:
     value = tensor_of(x, "zeros_like")
-    return private.ExpandTo(current().constant(0, value.dtype), shape=value.shape)  # type: ignore[no-any-return]
+    return private.ExpandTo(current().constant(0, value.dtype), shape=value.shape)
 
 
 @function("constant")

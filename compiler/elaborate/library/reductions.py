@@ -16,8 +16,8 @@ from dlc.compiler.graph import Value
 def _reduced(operator: str, x: Value, axis: Any, keep: bool) -> Value:
     axes = axes_of(x, axis)
     if axes is None:
-        return getattr(op, operator)(x, keepdims=int(keep))  # type: ignore[no-any-return]
-    return getattr(op, operator)(x, ints(*axes), keepdims=int(keep))  # type: ignore[no-any-return]
+        return op[operator](x, keepdims=int(keep))
+    return op[operator](x, ints(*axes), keepdims=int(keep))
 
 
 def _counted(e: Elaborator, x: Any, what: str) -> Value:
@@ -78,4 +78,4 @@ def logsumexp(x: Any, axis: Any = None, keep: bool = False) -> Value:
 @function("argmax")
 def argmax(x: Any, axis: int = -1, keep: bool = False) -> Value:
     value = tensor_of(x, "argmax")
-    return op.ArgMax(value, axis=axis_of(value, axis), keepdims=int(keep))  # type: ignore[no-any-return]
+    return op.ArgMax(value, axis=axis_of(value, axis), keepdims=int(keep))

@@ -35,7 +35,7 @@ def flatten(x: Any) -> Value:
     value = tensor_of(x, "flatten")
     if not value.shape:
         raise Problem("E0301", "`flatten` needs an axis to keep", f"this is {value.type}")
-    return private.ReshapeTo(value, shape=(value.shape[0], product(value.shape[1:])))  # type: ignore[no-any-return]
+    return private.ReshapeTo(value, shape=(value.shape[0], product(value.shape[1:])))
 
 
 @function("reshape")
@@ -45,7 +45,7 @@ def reshape(x: Any, shape: Sequence[Any]) -> Value:
     if product(dims) != value.type.size:
         held, asked = value.type.size, product(dims)
         raise Problem("E0301", f"{value.type} cannot take that shape", f"it holds {held} elements, not {asked}")
-    return private.ReshapeTo(value, shape=dims)  # type: ignore[no-any-return]
+    return private.ReshapeTo(value, shape=dims)
 
 
 def dimension(value: Any) -> Dim:
@@ -61,7 +61,7 @@ def squeeze(x: Any, axis: Any) -> Value:
     for each in axes:
         if value.shape[each] != 1:
             raise Problem("E0301", f"axis {each} of {value.type} is {value.shape[each]}, not 1")
-    return op.Squeeze(value, ints(*axes))  # type: ignore[no-any-return]
+    return op.Squeeze(value, ints(*axes))
 
 
 @function("transpose")
@@ -77,20 +77,20 @@ def transpose(x: Any, axes: Sequence[int] | None = None) -> Value:
         order = [axis_of(value, each) for each in axes]
         if sorted(order) != list(range(value.type.rank)):
             raise Problem("E0303", f"an order of {value.type.rank} axes is wanted", f"this is {list(axes)}")
-    return op.Transpose(value, perm=tuple(order))  # type: ignore[no-any-return]
+    return op.Transpose(value, perm=tuple(order))
 
 
 @function("concat")
 def concat(x: Any, axis: int = -1) -> Value:
     parts = _list_of(x, "concat")
-    return op.Concat(*parts, axis=axis_of(parts[0], axis))  # type: ignore[no-any-return]
+    return op.Concat(*parts, axis=axis_of(parts[0], axis))
 
 
 @function("stack")
 def stack(x: Any, axis: int = 0) -> Value:
     parts = _list_of(x, "stack")
     at = axis if axis >= 0 else axis + parts[0].type.rank + 1
-    return op.Concat(*(op.Unsqueeze(part, ints(at)) for part in parts), axis=at)  # type: ignore[no-any-return]
+    return op.Concat(*(op.Unsqueeze(part, ints(at)) for part in parts), axis=at)
 
 
 def _list_of(x: Any, what: str) -> list[Value]:
@@ -120,14 +120,14 @@ def gather(x: Any, index: Any) -> Value:
     value, at = tensor_of(x, "gather"), tensor_of(index, "gather")
     if at.dtype not in ("i64", "i32"):
         raise Problem("E0302", "`gather` selects by integers", f"the index is {at.type}")
-    return op.Gather(value, at, axis=0)  # type: ignore[no-any-return]
+    return op.Gather(value, at, axis=0)
 
 
 @function("one_hot")
 def one_hot(e: Elaborator, index: Any, count: int) -> Value:
     at = tensor_of(index, "one_hot")
     values = current().constant(np.array([0, 1], np.float64), e.mode.working)
-    return op.OneHot(at, current().constant(count, "i64"), values, axis=-1)  # type: ignore[no-any-return]
+    return op.OneHot(at, current().constant(count, "i64"), values, axis=-1)
 
 
 @function("on_axis")
@@ -141,4 +141,4 @@ def _along(vector: Value, x: Value, axis: int) -> Value:
     behind = x.type.rank - axis - 1
     if not behind:
         return vector
-    return private.ReshapeTo(vector, shape=(*vector.shape, *[1] * behind))  # type: ignore[no-any-return]
+    return private.ReshapeTo(vector, shape=(*vector.shape, *[1] * behind))

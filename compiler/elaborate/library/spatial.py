@@ -65,7 +65,7 @@ def convolve(x: Any, weight: Any, stride: Any = 1, pad: Any = 0, dilation: Any =
         raise Problem("E0303", "`groups` is an integer of 1 or more", f"this is {describe(groups)}")
     for axis, (k, d) in enumerate(zip(kernel, dilations, strict=True)):
         _reaches(value, axis, k, d, _pads(pad, value, kernel, strides, dilations), "kernel")
-    return op.Conv(  # type: ignore[no-any-return]
+    return op.Conv(
         value,
         weight,
         strides=strides,
@@ -101,27 +101,29 @@ def _pool(what: str, x: Any, window: Any, stride: Any, pad: Any, ceil: bool) -> 
 @function("max_pool")
 def max_pool(x: Any, size: Any, stride: Any = None, pad: Any = 0, ceil: bool = False) -> Value:
     value, attributes = _pool("max_pool", x, size, stride, pad, ceil)
-    return op.MaxPool(value, **attributes)  # type: ignore[no-any-return]
+    pooled: Value = op.MaxPool(value, **attributes)
+    return pooled
 
 
 @function("avg_pool")
 def avg_pool(x: Any, size: Any, stride: Any = None, pad: Any = 0, ceil: bool = False) -> Value:
     """The mean of each window; padding counts."""
     value, attributes = _pool("avg_pool", x, size, stride, pad, ceil)
-    return op.AveragePool(value, count_include_pad=1, **attributes)  # type: ignore[no-any-return]
+    pooled: Value = op.AveragePool(value, count_include_pad=1, **attributes)
+    return pooled
 
 
 @function("global_avg_pool")
 def global_avg_pool(x: Any) -> Value:
     """`[B, C, ...]` to `[B, C]`."""
     n = _spatial(x, "global_avg_pool")
-    return op.ReduceMean(floating(x, "global_avg_pool"), ints(*range(2, n + 2)), keepdims=0)  # type: ignore[no-any-return]
+    return op.ReduceMean(floating(x, "global_avg_pool"), ints(*range(2, n + 2)), keepdims=0)
 
 
 @function("lrn")
 def lrn(x: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Value:
     """Local response normalization across channels (Krizhevsky et al., 2012, section 3.3; alpha is divided by size)."""
     _spatial(x, "lrn")
-    return op.LRN(  # type: ignore[no-any-return]
+    return op.LRN(
         floating(x, "lrn"), size=size, alpha=float(alpha), beta=float(beta), bias=float(k)
     )

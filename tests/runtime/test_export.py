@@ -1,0 +1,117 @@
+"""Export: one file with weights inside, and with `prepare` in front."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from dlc.compiler.program import Program
+from dlc.runtime.checkpoint import load_tensors, save_tensors
+from dlc.runtime.errors import InputError, UsageError
+from dlc.runtime.evaluate import evaluate
+from dlc.runtime.export import export
+from dlc.runtime.report.display import Display
+from dlc.runtime.session import open_session
+from dlc.runtime.train import Options, View, train
+
+Make = Callable[..., Program]
+
+
+def trained(program: Program, folder: Path) -> Path:
+    view = View(lambda *args, **named: Display(*args, quiet=True, **named))
+    train(program, next(iter(program.runs)), folder, Options(device="cpu"), view)
+    return folder
+
+
+@pytest.fixture
+def folder(tiny: Make, tmp_path: Path) -> Path:
+    return trained(tiny(), tmp_path / "run")
+
+
+def accuracy(path: Path, x: Any, label: Any) -> float:
+    logits = open_session(path).run(["logits"], {"x": x})[0]
+    return float((logits.argmax(axis=1) == label).mean())
+
+
+def test_an_exported_net_takes_records_as_they_are_read(folder: Path, tmp_path: Path) -> None:
+    table = np.loadtxt(tmp_path / "test.csv", delimiter=",", skiprows=1).astype(np.float32)
+    for weights in ("best", "last"):
+        made = export(folder, tmp_path / f"{weights}.onnx", weights=weights)
+        assert (made.inputs, made.outputs) == ({"x": "f32[B, 4]"}, {"logits": "f32[B, 3]"})
+        assert made.prepared and made.bytes == made.path.stat().st_size
+        onnx.checker.check_model(onnx.load(made.path), full_check=True)
+        found = accuracy(made.path, table[:, :4], table[:, 4])
+        assert found == pytest.approx(evaluate(folder, "test", weights, device="cpu").values["acc"])
+
+
+def test_a_raw_export_takes_prepared_values(folder: Path, tmp_path: Path) -> None:
+    table = np.loadtxt(tmp_path / "test.csv", delimiter=",", skiprows=1).astype(np.float32)
+    weights, _ = load_tensors(folder / "best.safetensors")
+    made = export(folder, tmp_path / "raw.onnx", raw=True)
+    assert not made.prepared
+    x = (table[:, :4] - weights["points.x.mean"]) / weights["points.x.std"]
+    whole = export(folder, tmp_path / "whole.onnx")
+    raw = open_session(made.path).run(None, {"x": x})[0]
+    np.testing.assert_allclose(raw, open_session(whole.path).run(None, {"x": table[:, :4]})[0], rtol=1e-5, atol=1e-6)
+    names = {each.name for each in onnx.load(made.path).graph.initializer}
+    assert {"tiny.linear.weight", "tiny.linear2.bias"} <= names, "the weights keep their addresses"
+
+
+def test_exporting_twice_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    one, other = (export(folder, tmp_path / name).path.read_bytes() for name in ("a.onnx", "b.onnx"))
+    assert one == other
+
+
+def test_images_get_the_readers_type(tmp_path: Path, tiny: Make) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (40, 6, 5), dtype=np.uint8)
+    labels = (images.mean(axis=(1, 2)) > 127).astype(np.uint8)
+    (tmp_path / "images").write_bytes(bytes([0, 0, 8, 3, 0, 0, 0, 40, 0, 0, 0, 6, 0, 0, 0, 5]) + images.tobytes())
+    (tmp_path / "labels").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 40]) + labels.tobytes())
+    (tmp_path / "pictures.net").write_text("""
+data pictures {
+  train = idx("images", "labels")
+  image: f32[1, 6, 5] = raw.image / 255
+  label: i64[] = raw.label
+}
+net small {
+  input image: f32[B, 1, 6, 5]
+  logits = image -> flatten -> Linear(2)
+  return logits
+}
+train small on pictures {
+  loss = cross_entropy(logits, label)
+  optimizer = SGD(lr=0.1)
+  batch = 8
+  epochs = 1
+}
+""")
+    tiny()  # for the cache of the tests
+    folder = trained(Program.open(tmp_path / "pictures.net"), tmp_path / "run")
+    made = export(folder, tmp_path / "small.onnx")
+    assert made.inputs == {"image": "u8[B, 1, 6, 5]"}
+    weights, _ = load_tensors(folder / "best.safetensors")
+    flat = images.reshape(40, 30).astype(np.float32) / 255
+    expected = flat @ weights["small.linear.weight"] + weights["small.linear.bias"]
+    found = open_session(made.path).run(None, {"image": images[:, None]})[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_mistakes(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"expected a name that ends in \.onnx"):
+        export(folder, tmp_path / "net.pb")
+    with pytest.raises(UsageError, match="there is no folder"):
+        export(folder, tmp_path / "no" / "net.onnx")
+    weights, _ = load_tensors(folder / "best.safetensors")
+    for lost, raw in (("tiny.linear2.bias", True), ("points.x.std", False)):
+        save_tensors(tmp_path / "short.safetensors", {k: v for k, v in weights.items() if k != lost}, {})
+        with pytest.raises(InputError, match=f"the weights lack {lost}"):
+            export(folder, tmp_path / "net.onnx", raw, str(tmp_path / "short.safetensors"))
+    for path in (folder / "model" / "source").iterdir():
+        path.unlink()
+    with pytest.raises(InputError, match="the texts that the run was compiled from are gone"):
+        export(folder, tmp_path / "net.onnx")
+    assert not (tmp_path / "net.onnx").exists()
