@@ -89,7 +89,7 @@ def of_dlc(queue: Any, seconds: float, profile: bool = False) -> None:
         turn += 1
 
     times = timed(step, seconds)
-    loss = float(sets[(turn - 1) % 2].copy_outputs_to_cpu()[-1 if False else list(graph.outputs).index("loss")])
+    loss = float(sets[(turn - 1) % 2].copy_outputs_to_cpu()[-1].item())
     if profile:
         print(session.end_profiling())
     queue.put((len(graph.nodes), times, loss, turn))
