@@ -89,6 +89,8 @@ def products(program: Program, *, runs: Collection[str] | None = None, split: bo
         made[f"{name}.report.onnx"] = unit_model(program, report)
     for name in program.nets:
         made[f"{name}.onnx"] = unit_model(program, program.net(name))
+    for name in program.infers:
+        made[f"{name}.onnx"] = unit_model(program, program.inference(name))
     used = {program.runs[name].data.text for name in chosen}
     for name in program.datas:
         if runs is not None and name not in used:

@@ -18,6 +18,7 @@ from dlc.compiler.elaborate import bodies, data, expressions, instances, train
 from dlc.compiler.elaborate.context import Elaborator, Frame, Mode, Parameter, Stage
 from dlc.compiler.elaborate.entities import POISON, Instance, Place, Scope
 from dlc.compiler.elaborate.problems import Problem, Report
+from dlc.compiler.elaborate.run import Run
 from dlc.compiler.elaborate.settings import check_settings
 from dlc.compiler.graph import Graph, Value
 from dlc.compiler.metrics import NotAdditive, divide
@@ -96,6 +97,11 @@ class Program:
         return {each.name.text: each for each in self._declared(ast.Net)}
 
     @property
+    def infers(self) -> dict[str, ast.Infer]:
+        """The `infer` sections of the file."""
+        return {each.name.text: each for each in self._declared(ast.Infer)}
+
+    @property
     def datas(self) -> dict[str, ast.Data]:
         """The data sections that the file declares or its runs use."""
         own = {each.name.text: each for each in self._declared(ast.Data)}
@@ -121,6 +127,7 @@ class Program:
         attempts: list[tuple[Callable[[str], Unit | tuple[Unit, Unit]], Iterable[str]]] = [
             (self.prepare, self.datas),
             (self.net, self.nets),
+            (self.inference, self.infers),
             (self.step, self.runs),
             (self.evaluation, self.runs),
             (self.init, self.runs),
@@ -161,17 +168,31 @@ class Program:
                 except Problem as problem:
                     e.report.add(problem, net.span)
             self._raise(e)
-            outputs = _returned(net, result)
-            for value in outputs.values():
-                if not isinstance(value, Value):
-                    e.report.add(Problem("E0302", f"`{name}` returns something that is no tensor"), net.span)
-            self._raise(e)
+            outputs = self._tensors(e, net, result)
             assert inputs is not None
             order = [each.value for each in e.parameters.values()] + list(inputs.values())
             graph = e.builder.graph(name, outputs, order)
-        return self._unit(
-            e, name, "net", graph, batch=tuple(inputs), carried=_kept(e, ("parameter", "state", "frozen"))
-        )
+        return self._unit(e, name, "net", graph, batch=tuple(inputs), carried=_kept(e))
+
+    def inference(self, name: str) -> Unit:
+        """The graph of an `infer` section over the weights of nets. Raises SourceError."""
+        section = self.infers[name]
+        e = self._elaborator(Mode())
+        with e:
+            inputs = self._inputs(e, section)
+            result: Any = POISON
+            if inputs is not None:
+                owner = Instance(None, Place((name,)), section.span, text=name)
+                frame = Frame(self.source.main, Scope(), owner, owner.place)
+                result = bodies.run(e, section.body, frame, inputs, section.name.span)
+            self._raise(e)
+            outputs = self._tensors(e, section, result)
+            assert inputs is not None
+            read = e.builder.graph(name, outputs, []).uses()
+            weights = [each.value for each in e.parameters.values() if each.value in read]
+            graph = e.builder.graph(name, outputs, [*weights, *inputs.values()])
+            kept = {address: role for address, role in _kept(e).items() if e.parameters[address].value in weights}
+        return self._unit(e, name, "net", graph, batch=tuple(inputs), carried=kept)
 
     def step(self, name: str, working: str = "f32") -> Unit:
         """The training step of a run: forward, gradients, optimizer, states. Raises SourceError."""
@@ -185,6 +206,9 @@ class Program:
             carried: dict[str, tuple[str | None, str]] = {}
             for address, each in e.parameters.items():
                 after = run.updated.get(address) if each.role == "parameter" else e.moved.get(address, each.value)
+                if e.is_frozen(address):
+                    carried[address] = (None, "frozen")
+                    continue
                 carried[address] = (f"{address}:next" if after is not None else None, each.role)
                 if after is not None:
                     outputs[f"{address}:next"] = after
@@ -206,7 +230,7 @@ class Program:
             run = train.elaborate(e, self.runs[name])
             self._raise(e)
             assert run.loss is not None
-            states = {a: p for a, p in e.parameters.items() if p.role == "state"}
+            states = {a: p for a, p in e.parameters.items() if p.role == "state" and not e.is_frozen(a)}
             outputs = {f"{address}:grad": value for address, value in run.gradients.items()}
             outputs |= {f"{address}:next": e.moved.get(address, each.value) for address, each in states.items()}
             outputs["loss"] = run.loss
@@ -215,7 +239,7 @@ class Program:
             with e.builder.at(self.runs[name].net.span):
                 outputs["finite"] = private.Finite(run.loss, *run.gradients.values())
             carried: dict[str, tuple[str | None, str]] = {
-                **{a: (None, p.role) for a, p in e.parameters.items() if p.role == "parameter"},
+                **_kept(e),
                 **{a: (f"{a}:next", "state") for a in states},
             }
             graph = self._graph(e, name, outputs, run, roles=("parameter", "state"))
@@ -273,7 +297,7 @@ class Program:
                 raise AssertionError from error
             graph = self._graph(e, name, parts.outputs, run)
         totals, constants = parts.totals, parts.constants
-        kept = _kept(e, ("parameter", "state", "frozen"))
+        kept = _kept(e)
         evaluation = self._unit(e, name, "eval", graph, run, carried=kept, totals=totals, constants=constants)
         report = parts.report.graph(name, parts.results)
         names = tuple(parts.results)
@@ -319,7 +343,7 @@ class Program:
         owner = Instance(None, Place((name,)), span)
         return Frame(self.source.main, Scope(), owner, owner.place)
 
-    def _inputs(self, e: Elaborator, net: ast.Net) -> dict[str, Value] | None:
+    def _inputs(self, e: Elaborator, net: ast.Net | ast.Infer) -> dict[str, Value] | None:
         frame = self._frame(net.name.text, net.span)
         found: dict[str, Value] = {}
         for statement in net.body:
@@ -334,12 +358,23 @@ class Program:
                     return None
         return found
 
+    def _tensors(self, e: Elaborator, section: ast.Net | ast.Infer, result: Any) -> dict[str, Value]:
+        """What a net returns, by name. Raises SourceError for what is no tensor."""
+        outputs = _returned(section, result)
+        for value in outputs.values():
+            if not isinstance(value, Value):
+                e.report.add(
+                    Problem("E0302", f"`{section.name.text}` returns something that is no tensor"), section.span
+                )
+        self._raise(e)
+        return outputs
+
     def _graph(
         self,
         e: Elaborator,
         name: str,
         outputs: dict[str, Value],
-        run: train.Run,
+        run: Run,
         always: Iterable[str] = (),
         roles: tuple[str, ...] | None = None,
         updated: bool = False,
@@ -361,9 +396,7 @@ class Program:
         rest = [each for each in rest if each not in every]
         return e.builder.graph(name, outputs, [*kept, *rest], {"B": run.settings.get("batch", 32)})
 
-    def _unit(
-        self, e: Elaborator, name: str, kind: str, graph: Graph, run: train.Run | None = None, **more: Any
-    ) -> Unit:
+    def _unit(self, e: Elaborator, name: str, kind: str, graph: Graph, run: Run | None = None, **more: Any) -> Unit:
         inputs = graph.input_names
         if run is not None:
             more.setdefault("batch", tuple(field for field in run.fields if field in inputs))
@@ -440,11 +473,16 @@ def _position(diagnostic: Diagnostic) -> tuple[str, int, int]:
     return span.file, span.line, span.column
 
 
-def _kept(e: Elaborator, roles: tuple[str, ...]) -> dict[str, tuple[str | None, str]]:
-    return {address: (None, each.role) for address, each in e.parameters.items() if each.role in roles}
+def _kept(e: Elaborator) -> dict[str, tuple[str | None, str]]:
+    """The weights and states, as inputs that nothing feeds back."""
+    return {
+        address: (None, "frozen" if e.is_frozen(address) else each.role)
+        for address, each in e.parameters.items()
+        if each.role in ("parameter", "state")
+    }
 
 
-def _returned(net: ast.Net, result: Any) -> dict[str, Any]:
+def _returned(net: ast.Net | ast.Infer, result: Any) -> dict[str, Any]:
     """A net's outputs: under the returned names, a bare expression as `output`, then `output2`."""
     statement = next(each for each in net.body if isinstance(each, ast.Return))
     values = result if isinstance(result, tuple) else (result,)

@@ -20,6 +20,14 @@ THREADS = 2
 HEADER = '<ir_version: 10, opset_import: ["" : 21]>\n'
 
 
+def constant(name: str, value: np.ndarray[Any, Any]) -> str:
+    """The lines that make a float constant of any shape."""
+    floats = ",".join(str(float(v)) for v in value.reshape(-1))
+    shape = ",".join(map(str, value.shape))
+    return f"""{name}_flat = Constant<value_floats=[{floats}]>() {name}_shape = Constant<value_ints=[{shape}]>()
+      {name} = Reshape({name}_flat, {name}_shape)"""
+
+
 def arrays(feeds: Feeds) -> dict[str, np.ndarray[Any, Any]]:
     """Seeded normal inputs of the shapes in `feeds`."""
     generator = np.random.default_rng(0)

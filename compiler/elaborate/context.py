@@ -103,7 +103,8 @@ class Elaborator:
         self.builder = Builder()
         self.parameters: dict[str, Parameter] = {}
         self.moved: dict[str, Value] = {}
-        self.frozen: set[str] = set()
+        self.frozen: tuple[str, ...] = ()
+        self.unnamed: set[str] = set()
         self.nets: dict[tuple[str, str], Instance] = {}
         self.entities: dict[tuple[str, str], Any] = {}
         self.scalars: dict[str, Value] = {}
@@ -134,6 +135,10 @@ class Elaborator:
         """The site of one application that draws random numbers."""
         self.sites += 1
         return str(self.sites)
+
+    def is_frozen(self, address: str) -> bool:
+        """Is this the address of a frozen part, or of something in one?"""
+        return any(address == each or address.startswith((each + ".", each + "[")) for each in self.frozen)
 
     def scalar(self, name: str) -> Value:
         """A scalar that the training loop feeds (`step`, `seed`, `epoch`, `steps`, `steps_per_epoch`), as i64[]."""

@@ -57,9 +57,7 @@ class Plan:
 
         return {
             "splits": self.splits,
-            "records": {
-                name: typed(type) for name, type in self.records.items()
-            },
+            "records": {name: typed(type) for name, type in self.records.items()},
             "columns": self.columns,
             "fields": {name: typed(type) for name, type in self.fields.items()},
             "fitted": self.fitted,

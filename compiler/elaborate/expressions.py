@@ -17,7 +17,6 @@ from dlc.compiler.types import Dim, Polynomial
 from dlc.dsl import ast
 from dlc.dsl.diagnostics import Label, nearest
 
-
 DOING = {
     "+": "adding", "-": "subtracting", "*": "multiplying by", "/": "dividing by", "//": "dividing by",
     "%": "dividing by", "**": "raising to", "@": "multiplying by",
@@ -144,6 +143,8 @@ def _attribute(e: Elaborator, expr: ast.Attr, frame: Frame, part: bool) -> Any:
         case Poison():
             return POISON
         case Instance():
+            if target.net is not None and target.inside is None:
+                instances.imagine(e, target)
             binding = instances.inner(e, target, name)
             if binding is None:
                 known = instances.inner_names(e, target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from dlc.compiler.elaborate import bodies, calls, stages
@@ -30,6 +31,8 @@ def make(e: Elaborator, template: Template, expr: ast.Expr, frame: Frame, place:
     found = frame.owner.children.get(key)
     if found is None:
         here = place or frame.place.ordinal(snake(template.name))
+        if place is None:
+            e.unnamed.add(str(here))
         found = Instance(template, here, expr.span, text=_text(template, args))
         frame.owner.children[key] = found
     home = Frame(template.module, Scope(kind="settings"), found, found.place)
@@ -60,11 +63,15 @@ def apply(
     if instance.chain is not None:
         return stages.run_loop(e, instance, _one(values, span))
     e.report.applications.append(Application(instance.text if instance.net is None else "", span, frame.library))
+    mode = e.mode
+    if mode.training and e.is_frozen(instance.address):
+        e.mode = replace(mode, training=False)  # frozen is what it will be in production, and constant
     try:
         with e.builder.at(None if frame.library else span):
             result = _body(e, instance, values, named, span)
     finally:
         e.report.applications.pop()
+        e.mode = mode
     if not frame.library:
         for index, each in enumerate(result if isinstance(result, tuple) else (result,)):
             e.label(each, instance.address + (f":{index}" if index else ""))
@@ -124,17 +131,38 @@ def _one(values: list[Any], span: ast.Span) -> Any:
     return values[0] if len(values) == 1 else tuple(values)
 
 
+def imagine(e: Elaborator, instance: Instance) -> None:
+    """Apply a net to inputs of its declared types, so that its parts can be named in a graph that does not apply it.
+
+    Nothing reads what comes out, so it is in no graph.
+    """
+    assert instance.net is not None
+    module = next(m for m in (e.program.main, *e.program.modules.values()) if instance.net in m.source.declarations)
+    frame = Frame(module, Scope(), instance, instance.place)
+    named: dict[str, Any] = {}
+    for statement in instance.net.body:
+        for item in statement.items if isinstance(statement, ast.Input) else ():
+            if item.type is not None:
+                type = bodies.declared_type(e, item.type, frame)
+                named[item.name.text] = e.builder.input(f"{instance.address}({item.name.text})", type)
+    apply(e, instance, [], named, instance.span, frame)
+
+
 def inner(e: Elaborator, instance: Instance, name: str) -> Binding | None:
     """What `instance.name` is: a name of its body, a parameter, or an unnamed part by its ordinal."""
     if instance.inside is not None and name in instance.inside.names:
         return instance.inside.names[name]
-    address = instance.parameters.get(name)
-    if address is not None:
-        return Binding(e.moved.get(address, e.parameters[address].value), e.parameters[address].span)
+    if name in instance.parameters:
+        return _parameter(e, instance.parameters[name])
     for child in _descendants(instance):
         if child.place.path[len(instance.place.path) :] == (name,):
-            return Binding(child, child.span, child)
+            # A part that owns one parameter of its own name is that parameter: `linear.bias`.
+            return _parameter(e, child.parameters[name]) if name in child.parameters else Binding(child, child.span, child)
     return None
+
+
+def _parameter(e: Elaborator, address: str) -> Binding:
+    return Binding(e.moved.get(address, e.parameters[address].value), e.parameters[address].span)
 
 
 def inner_names(e: Elaborator, instance: Instance) -> list[str]:

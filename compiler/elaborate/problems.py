@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from dlc.dsl.ast import Span
 from dlc.dsl.diagnostics import Diagnostic, Label
 
-
 NOTED = 3
 """How many of the applications around a mistake are named."""
 
@@ -72,7 +71,9 @@ class Report:
             depth = next((i for i in reversed(range(len(users))) if not users[i].span.file.startswith("<")), None)
             if depth is not None:
                 at, users = users[depth].span, users[:depth]
-        uses = [user for user in reversed(users) if user.text and not user.library and not user.span.file.startswith("<")]
+        uses = [
+            user for user in reversed(users) if user.text and not user.library and not user.span.file.startswith("<")
+        ]
         notes += [f"in {user.text}, used at {user.span}" for user in uses[:NOTED]]
         if len(uses) > NOTED:
             notes.append(f"and so on, {len(uses) - NOTED} more")

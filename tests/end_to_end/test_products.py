@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from products_of import ROOT, SCALARS, SPECS, Arrays, Files, batch, compiled, session, spec, weights, widened
+from products_of import ROOT, SCALARS, SPECS, Arrays, Files, batch, call, compiled, session, spec, weights, widened
 
 from dlc.compiler.evaluate import evaluate
 from dlc.compiler.graph import Graph
 from dlc.compiler.passes import INFERENCE, REQUIRED, TRAINING, labels, run
-from dlc.compiler.products import pipeline_of, unit_model
+from dlc.compiler.products import deployed, pipeline_of, unit_model
 from dlc.compiler.program import Program, Unit
 from dlc.compiler.text import constants, from_text, to_text
 
@@ -366,68 +366,33 @@ def test_partial_batches_add_up_to_the_metrics_of_the_whole(name: str) -> None:
             assert value == pytest.approx(float(direct[key]), rel=1e-5), key
 
 
-# ------------------------------------------------------------------------------------------------ CUDA placement
-
-KERNELS = json.loads((ROOT / "tests" / "fixtures" / "cuda_kernels.json").read_text())["kernels"]
-FREE = {"Constant": "made into an initializer when the session opens"}
-
-
-def has_cuda_kernel(op: str, types: dict[str, str], opset: int) -> bool:
-    """Whether a kernel serves an operator at the version that an opset gives it: one kernel's `since` is that version,
-    or the version lies within its closed range. An open-ended kernel serves its exact version alone."""
-    version = onnx.defs.get_schema(op, opset).since_version
-    return any(
-        (since == version or (until is not None and since < version <= until))
-        and all(types[name] in allowed.split() for name, allowed in constraints.items() if name in types)
-        for since, until, constraints in KERNELS.get(op, ())
-    )
-
-
-def constraint_types(node: Any) -> dict[str, str]:
-    """A node's element types by the name of the schema's type constraint."""
-    schema = onnx.defs.get_schema(node.op, 21)
-    found: dict[str, str] = {}
-    for formal, actual in ((schema.inputs, node.inputs), (schema.outputs, node.outputs)):
-        for i, value in enumerate(actual):
-            if value is not None:
-                found[formal[min(i, len(formal) - 1)].type_str] = value.dtype
-    return found
-
-
-def shape_values(graph: Graph) -> set[Any]:
-    """The i64 values computed from sizes alone: they live on the CPU by design, and fold away once B is known."""
-    found: set[Any] = set()
-    for node in graph.nodes:
-        operands = list(node.operands())
-        constant = all(value.constant is not None for value in operands)
-        if node.op in ("Shape", "Size") or (
-            not constant and all(value in found or value.constant is not None for value in operands)
-        ):
-            found.update(output for output in node.outputs if output.dtype == "i64")
-    return found
-
-
 @pytest.mark.parametrize("name", SPECS)
-def test_cuda_has_a_kernel_for_every_node_of_a_step(name: str) -> None:
-    for unit in (spec(name).step(name), spec(name).gradients(name), spec(name).application(name)):
-        graph = run(unit.graph, pipeline_of(unit.kind))
-        sizes = shape_values(graph)
-        missing = [
-            f"{node.op} {constraint_types(node)} at {node.span}"
-            for node in graph.nodes
-            if node.op not in FREE
-            and not any(output in sizes for output in node.outputs)
-            and not has_cuda_kernel(node.op, constraint_types(node), 21)
-        ]
-        assert not missing, "\n".join(missing)
-        for node in graph.nodes:
-            if node.op == "ConvTranspose":  # the CUDA provider gives asymmetric pads to the CPU
-                pads = node.attributes.get("pads", ())
-                assert pads[: len(pads) // 2] == pads[len(pads) // 2 :], node.span
+def test_a_deployed_net_takes_records_as_the_reader_gives_them(name: str) -> None:
+    """With weights inside and `prepare` in front: the same as preparing each record, then the net."""
+    files = compiled(name)
+    data = next(iter(files.program.datas))
+    prepare = files.models[f"{data}.prepare"]
+    rng = np.random.default_rng(9)
+    fitted: Arrays = {}
+    records: Arrays = {}
+    for value in prepare.graph.input:
+        shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        if value.name in files.manifest(f"{data}.prepare").carried:
+            fitted[value.name] = rng.uniform(0.5, 2, shape).astype(dtype)
+        else:
+            records[value.name] = rng.integers(0, 9, [3, *shape]).astype(dtype)
+    rows = [files.run(f"{data}.prepare", {**fitted, **{k: v[i] for k, v in records.items()}}) for i in range(3)]
+    fields = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+    expected = files.run(name, {**weights(name), **fields})
 
-
-def test_the_rule_of_kernels_is_the_exact_one() -> None:
-    assert has_cuda_kernel("MaxPool", {"T": "f32"}, 21) and not has_cuda_kernel("MaxPool", {"T": "f32"}, 22)
-    assert has_cuda_kernel("Elu", {"T": "f32"}, 21) and not has_cuda_kernel("Elu", {"T": "f32"}, 22)
-    assert has_cuda_kernel("Add", {"T": "i64"}, 21) and not has_cuda_kernel("Add", {"T": "bool"}, 21)
-    assert not has_cuda_kernel("Tan", {"T": "f32"}, 21) and not has_cuda_kernel("Mean", {"T": "f32"}, 21)
+    model = deployed(files.program, name, {**weights(name), **fitted}, data)
+    onnx.checker.check_model(model, full_check=True)
+    (field,) = files.manifest(name).batch
+    taken = model.graph.input[0]
+    assert [each.name for each in model.graph.input] == [field]
+    shape = [3, *(dim.dim_value for dim in taken.type.tensor_type.shape.dim[1:])]
+    found = call(session(model.SerializeToString()), {field: records[f"raw.{field}"].reshape(shape)})
+    assert set(found) == set(expected)
+    for key, value in expected.items():
+        np.testing.assert_allclose(found[key], value, rtol=1e-5, atol=1e-6)

@@ -50,3 +50,14 @@ def _direction(word: str, metric: Any) -> Direction:
     if not isinstance(metric, Direction):
         raise Problem("E0302", f"`{word}` wants a metric of a split: `{word}(dev.loss)`", f"this is {describe(metric)}")
     return Direction(word, metric.split, metric.metric)
+
+
+@function("patience")
+def patience(metric: Any, epochs: Any) -> dict[str, Any]:
+    """Stop when a metric has not improved for so many epochs."""
+    if not isinstance(metric, Direction):
+        text = "`patience` wants a direction: `patience(highest(dev.acc), 5)`"
+        raise Problem("E0302", text, f"this is {describe(metric)}")
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+        raise Problem("E0303", "`patience` wants how many epochs to wait, 1 or more", f"this is {describe(epochs)}")
+    return {"direction": metric.word, "split": metric.split, "metric": metric.metric, "patience": epochs}

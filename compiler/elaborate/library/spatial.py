@@ -124,6 +124,4 @@ def global_avg_pool(x: Any) -> Value:
 def lrn(x: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Value:
     """Local response normalization across channels (Krizhevsky et al., 2012, section 3.3; alpha is divided by size)."""
     _spatial(x, "lrn")
-    return op.LRN(
-        floating(x, "lrn"), size=size, alpha=float(alpha), beta=float(beta), bias=float(k)
-    )
+    return op.LRN(floating(x, "lrn"), size=size, alpha=float(alpha), beta=float(beta), bias=float(k))

@@ -1,0 +1,44 @@
+"""What a train section says, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from dlc.compiler.elaborate.context import Frame
+from dlc.compiler.graph import Value
+from dlc.dsl import ast
+
+KEYS = (
+    "loss", "metrics", "optimizer", "group", "freeze", "load", "clip_norm", "clip_value", "accumulate", "precision",
+    "seed", "batch", "epochs", "steps", "early_stop", "keep", "checkpoint", "after",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Group:
+    """A part of the net that learns by rules of its own; None: as the rest does."""
+
+    prefix: str
+    lr_scale: float | None
+    weight_decay: float | None
+    optimizer: ast.Expr | None
+    span: ast.Span
+
+
+@dataclass
+class Run:
+    """What a train section says, elaborated in one mode."""
+
+    name: str
+    loss: Value | None = None
+    parts: dict[str, Value] = field(default_factory=dict)
+    metrics: dict[str, Value] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    optimizer: ast.Assign | None = None
+    groups: list[Group] = field(default_factory=list)
+    fields: dict[str, Value] = field(default_factory=dict)
+    updated: dict[str, Value] = field(default_factory=dict)
+    gradients: dict[str, Value] = field(default_factory=dict)
+    frame: Frame | None = None
+    loss_span: ast.Span | None = None
