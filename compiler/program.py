@@ -19,6 +19,7 @@ from dlc.compiler.elaborate.context import Elaborator, Frame, Mode, Parameter, S
 from dlc.compiler.elaborate.entities import POISON, Instance, Place, Scope
 from dlc.compiler.elaborate.problems import Problem, Report
 from dlc.compiler.elaborate.run import Run
+from dlc.compiler.elaborate.search import Search, Space, search_of, space_of
 from dlc.compiler.elaborate.settings import check_settings
 from dlc.compiler.graph import Graph, Value
 from dlc.compiler.metrics import NotAdditive, divide
@@ -119,6 +120,27 @@ class Program:
         self._raise(e)
         return {name: value for name, value in values.items() if isinstance(value, int | float | str | list | None)}
 
+    def searches(self) -> tuple[dict[str, Search], dict[str, Space]]:
+        """The search sections by run, and the spaces of the `let`s. Raises SourceError."""
+        e = self._elaborator(Mode())
+        spaces: dict[str, Space] = {}
+        found: dict[str, Search] = {}
+        with e:
+            for let in self._declared(ast.Let):
+                try:
+                    space = space_of(e, let, self._frame(let.name.text, let.span))
+                except Problem as problem:
+                    e.report.add(problem, let.span)
+                else:
+                    spaces |= {let.name.text: space} if space is not None else {}
+            for section in self._declared(ast.Search):
+                try:
+                    found[section.name.text] = search_of(e, section, self.runs, spaces)
+                except Problem as problem:
+                    e.report.add(problem, section.span)
+        self._raise(e)
+        return found, spaces
+
     # ---------------------------------------------------------------------------------------- the graphs
 
     def check(self) -> tuple[Diagnostic, ...]:
@@ -132,10 +154,11 @@ class Program:
             (self.evaluation, self.runs),
             (self.init, self.runs),
         ]
-        try:
-            self.let_values()
-        except SourceError as error:
-            found.update(dict.fromkeys(error.diagnostics))
+        for look in (self.let_values, self.searches):
+            try:
+                look()
+            except SourceError as error:
+                found.update(dict.fromkeys(error.diagnostics))
         report = Report()
         check_settings(self.source.main, library().main, report)
         found.update(dict.fromkeys(report.diagnostics))

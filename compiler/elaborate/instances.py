@@ -157,7 +157,9 @@ def inner(e: Elaborator, instance: Instance, name: str) -> Binding | None:
     for child in _descendants(instance):
         if child.place.path[len(instance.place.path) :] == (name,):
             # A part that owns one parameter of its own name is that parameter: `linear.bias`.
-            return _parameter(e, child.parameters[name]) if name in child.parameters else Binding(child, child.span, child)
+            return (
+                _parameter(e, child.parameters[name]) if name in child.parameters else Binding(child, child.span, child)
+            )
     return None
 
 

@@ -159,8 +159,11 @@ def _(g: Value, x: Value) -> Value:
 
 @gradient("Relu")
 def _(g: Value, y: Value) -> Value:
-    """A product: ONNX Runtime's Where makes two temporaries, and takes twice to five times as long on large tensors."""
-    return g * mask(y > 0.0, y)
+    """A product: ONNX Runtime's Where makes two temporaries, and takes twice to five times as long on large tensors.
+
+    y is nowhere below 0, so that the cast says where it is above: a tenth faster than a comparison (bench/forms/dense.py).
+    """
+    return g * mask(op.Cast(y, to="bool"), y)
 
 
 @gradient("LeakyRelu")

@@ -15,11 +15,9 @@ import dlc.compiler.ops.convolution  # noqa: F401  (defines the operators)
 from dlc.compiler.build import current, ints, op, private
 from dlc.compiler.graph import Node, Value
 from dlc.compiler.ops.shape import pad
-from dlc.compiler.ops.windows import Windows, windows
+from dlc.compiler.ops.windows import Windows, likely, windows
 from dlc.compiler.registry import lower
-from dlc.compiler.types import Array, Dim, Shape, product, substitute, symbols
-
-BATCH = 32  # taken for a dimension whose likely size nobody said
+from dlc.compiler.types import Array, Shape, product
 
 
 def product_form(node: Node, x: Value, w: Value, b: Value | None = None) -> Value | None:
@@ -144,10 +142,10 @@ def _block(x: Value, g: Value, shape: Shape, group: int, found: Windows, sizes: 
     if group > 1 or not square or set(found.dilations) != {1}:
         return 1
     k, stride = kernel[0], found.strides[0]
-    likely = [_likely(dim, sizes) for dim in (product((x.shape[0], *counts)), x.shape[1], g.shape[1])]
     if not isinstance(k, int) or not all(isinstance(count, int) for count in counts):
         return 1
-    windows_, channels, filters = likely
+    seen = (product((x.shape[0], *counts)), x.shape[1], g.shape[1])
+    number, channels, filters = (likely(dim, sizes) for dim in seen)
     best, least = 1, float("inf")
     for side in range(1, 9):
         if any(isinstance(count, int) and count % side for count in counts):
@@ -155,18 +153,12 @@ def _block(x: Value, g: Value, shape: Shape, group: int, found: Windows, sizes: 
         reach = stride * (side - 1) + k
         if side > 1 and side**2 * reach**2 * k**2 > _LARGEST_CONSTANT:
             continue
-        columns = windows_ * channels * reach**2 / side**2
+        columns = number * channels * reach**2 / side**2
         cost = columns * _COLUMN + columns * filters * side**2 * _MULTIPLICATION
-        cost += windows_ * filters * _REARRANGED if side > 1 else 0
+        cost += number * filters * _REARRANGED if side > 1 else 0
         if cost < least:
             best, least = side, cost
     return best
-
-
-def _likely(dim: Dim, sizes: Mapping[str, int]) -> int:
-    value = substitute(dim, {name: sizes.get(name, BATCH) for name in symbols(dim)})
-    assert isinstance(value, int), "every name has a size"
-    return value
 
 
 def _blocked(x: Value, g: Value, shape: Shape, found: Windows, side: int) -> Value:

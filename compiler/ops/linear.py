@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dlc.compiler.build import op, private
-from dlc.compiler.graph import Value
+from dlc.compiler.build import ints, op, private
+from dlc.compiler.graph import Node, Value
 from dlc.compiler.ops.rules import NUMBERS, expect
-from dlc.compiler.registry import Call, IllTyped, define, gradient
+from dlc.compiler.registry import Call, IllTyped, define, gradient, lower
 from dlc.compiler.types import Dim, Type, broadcast, product
 
 
@@ -43,6 +43,14 @@ def _(g: Value, a: Value, b: Value) -> tuple[Value, Value]:
         to_left if a.type.rank > 1 else _reshape(to_left, (*to_left.shape[:-2], *a.shape)),
         to_right if b.type.rank > 1 else _reshape(to_right, to_right.shape[:-1]),
     )
+
+
+@lower("MatMul")
+def _(lowering: Any, node: Node, a: Value, b: Value) -> Value | None:
+    """A matrix times a vector, as a column: [64, 30] @ [30] takes 1 us instead of 13 (bench/forms/dense.py)."""
+    if a.type.rank != 2 or b.type.rank != 1:
+        return None
+    return op.Squeeze(a @ op.Unsqueeze(b, ints(1)), ints(1))
 
 
 def _by_left(g: Value, b: Value) -> Value:

@@ -95,7 +95,8 @@ def positions(x: Value, attributes: Mapping[str, Any]) -> Value:
     taken = {name: value for name, value in attributes.items() if value}
     _, indices = op.MaxPool(x, outputs=2, **taken)
     rows: Value = private.ReshapeTo(indices, shape=(product(x.shape[:2]), product(indices.shape[2:])))
-    return op.Mod(rows, private.Size(dim=product(x.shape[2:])))
+    firsts = op.Range(np.array(0, np.int64), private.Size(dim=x.type.size), private.Size(dim=product(x.shape[2:])))
+    return rows - private.ReshapeTo(firsts, shape=(rows.shape[0], 1))
 
 
 @evaluate("dlc.MaxPoolGrad")

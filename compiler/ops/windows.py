@@ -10,7 +10,9 @@ import numpy as np
 
 from dlc.compiler.ops.rules import show
 from dlc.compiler.registry import IllTyped
-from dlc.compiler.types import Array, Shape, quotient
+from dlc.compiler.types import Array, Dim, Shape, quotient, substitute, symbols
+
+BATCH = 32  # taken for a dimension whose likely size nobody said
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,3 +173,10 @@ def coverage(found: Windows, extents: Sequence[int], first: Sequence[int], last:
         inside = ((places >= low) & (places < high)).sum(1)
         total = total[..., None] * inside
     return total
+
+
+def likely(dim: Dim, sizes: Mapping[str, int]) -> int:
+    """A dimension at the sizes that are likely, or at BATCH where nobody said one."""
+    value = substitute(dim, {name: sizes.get(name, BATCH) for name in symbols(dim)})
+    assert isinstance(value, int), "every name has a size"
+    return value

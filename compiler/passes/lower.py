@@ -8,7 +8,7 @@ from dlc.compiler.build import current, ints, op, rewrite
 from dlc.compiler.graph import Graph, Node, Value, dims
 from dlc.compiler.passes.bodies import in_bodies
 from dlc.compiler.registry import lookup
-from dlc.compiler.types import Dim, Monomial, Quotient, Shape, symbol
+from dlc.compiler.types import Dim, Monomial, Quotient, Shape, symbol, symbols
 
 ROUNDS = 10  # rules may build private operators themselves; none nests deeper than a few
 
@@ -37,18 +37,22 @@ class Lowering:
         self._inputs: tuple[Value, ...] = (*(around._inputs if around else ()), *graph.inputs)
 
     def dim(self, dim: Dim) -> Value:
-        """A dimension at run time, as i64[]. Raises UnknownDimension."""
+        """A dimension at run time, as i64[]. Raises UnknownDimension.
+
+        It is read by Shape alone: where a size is fixed when a session is made, ONNX Runtime folds Shape, never Size.
+        """
         if isinstance(dim, int):
             return current().constant(dim, "i64")
-        for value in self._inputs:
-            if value.type.size == dim:
-                return op.Size(value)
         total: Value | None = None
         for monomial, coefficient in sorted(dim.terms, key=lambda term: term[1] < 0):
             term = self._term(monomial, abs(coefficient) if total is not None else coefficient)
             total = term if total is None else total - term if coefficient < 0 else total + term
         assert total is not None, "a polynomial has terms"
         return total
+
+    def knows(self, dim: Dim) -> bool:
+        """Whether a dimension can be read at run time, or is a number."""
+        return self._axes.keys() >= set(symbols(dim))
 
     def shape(self, shape: Sequence[Dim]) -> Value:
         """A shape at run time, as i64[rank]: what one input has is read from it at once. Raises UnknownDimension."""
@@ -96,7 +100,7 @@ class Lowering:
             return (numerator + (divisor - 1)) / divisor if atom.ceiling else numerator / divisor
         for value in self._inputs:
             if value.shape == (symbol(atom),):
-                return op.Size(value)
+                return op.Squeeze(op.Shape(value))
         if atom not in self._axes:
             known = ", ".join(self._axes) or "none"
             raise UnknownDimension(
