@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+import os
+import shutil
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from dlc.runtime.atomic import disk_error, remove_temporaries, write_json
+from dlc.runtime.atomic import disk_error, remove_temporaries, sync_folder, write_json
 from dlc.runtime.errors import CommandError, InputError, UsageError
 from dlc.runtime.lock import Lock
 
@@ -42,13 +44,16 @@ class RunFolder:
         self._lock = lock
 
     @classmethod
-    def create(cls, path: Path, asked: Mapping[str, Any]) -> RunFolder:
-        """Makes the folder (parents too), locks it and writes `run.json`.
+    def create(
+        cls, path: Path, asked: Mapping[str, Any], fill: Callable[[RunFolder], None] = lambda folder: None
+    ) -> RunFolder:
+        """Makes the folder (parents too), locks it, has `fill` write the compiled files, and writes `run.json`.
 
-        `asked` is JSON: the source's file and text hash, lets, seed, device, versions. Raises UsageError if the
-        folder is a run already or holds anything else, RunError if it is locked or cannot be written.
+        `asked` is JSON: the source's file and text hash, lets, seed, device, versions. `run.json` comes last: a folder
+        that has one is whole, and one that a kill left without can be made again. Raises UsageError if the folder is a
+        run already or holds anything else, RunError if it is locked or cannot be written.
         """
-        _refuse_occupied(path)
+        refuse_occupied(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
@@ -59,7 +64,7 @@ class RunFolder:
         lock.acquire()
         try:
             # Another process may have been first, between the look and the lock.
-            _refuse_occupied(path)
+            refuse_occupied(path)
             remove_temporaries(path)
             content: dict[str, Any] = {
                 "version": VERSION,
@@ -71,6 +76,8 @@ class RunFolder:
             }
             folder = cls(path, content, lock)
             folder._make_subfolders()
+            remove_temporaries(folder.model)
+            fill(folder)
             write_json(path / "run.json", content)
         except BaseException:
             lock.release()
@@ -92,6 +99,7 @@ class RunFolder:
             remove_temporaries(path)
             remove_temporaries(path / "checkpoints")
             folder = cls(path, _read_run(path), lock)
+            folder._recover_model()
             folder._make_subfolders()
             folder._content |= {"ended": None, "status": "running"}
             folder._content.pop("error", None)
@@ -103,7 +111,8 @@ class RunFolder:
 
     @property
     def run(self) -> Mapping[str, Any]:
-        """The content of `run.json`: version, asked, started, ended, status, resumed, and error if the run failed.
+        """The content of `run.json`: version, asked, started, ended, status, resumed, error if the run failed, and
+        reason (why it ended) if it finished.
 
         A status of "running" without a holder of the lock is that of a run that was killed.
         """
@@ -125,9 +134,45 @@ class RunFolder:
         names = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
         changed = {name: (old.get(name), new.get(name)) for name in names}
         record = {name: list(pair) for name, pair in changed.items()}
+        self._content.pop("reason", None)
         self._content["resumed"].append({"at": _now(), "step": step, "changed": record, "asked": dict(asked)})
         write_json(self.path / "run.json", self._content)
         return changed
+
+    def conclude(self, reason: str) -> None:
+        """`reason` is why the run ended; `close` records it."""
+        self._content["reason"] = reason
+
+    def replace_model(self, write: Callable[[Path], None]) -> None:
+        """Has `write` write other compiled files into a new folder, which then takes the place of `model`.
+
+        A kill at any moment leaves the old files or the new ones, never some of each. Raises RunError.
+        """
+        new, old = self._beside_model()
+        try:
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir()
+            write(new)
+            os.rename(self.model, old)
+            os.rename(new, self.model)
+            sync_folder(self.path)
+            shutil.rmtree(old, ignore_errors=True)
+        except OSError as error:
+            raise disk_error("replace", self.model, error) from error
+
+    def _recover_model(self) -> None:
+        """Ends what a kill within `replace_model` left: without `model`, the new files were whole."""
+        new, old = self._beside_model()
+        try:
+            if not self.model.exists() and new.exists():
+                os.rename(new, self.model)
+        except OSError as error:
+            raise disk_error("replace", self.model, error) from error
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    def _beside_model(self) -> tuple[Path, Path]:
+        return self.path / "model.new", self.path / "model.old"
 
     def close(self, status: str, error: str | None = None) -> None:
         """Records how the run ended ("finished", "interrupted", "failed") and gives up the lock.
@@ -168,7 +213,7 @@ class RunFolder:
                 raise disk_error("create", folder, error) from error
 
 
-def _refuse_occupied(path: Path) -> None:
+def refuse_occupied(path: Path) -> None:
     """Raises UsageError if `path` is a run, or a folder of something else."""
     if path.is_dir():
         if (path / "run.json").exists():

@@ -16,6 +16,7 @@ from dlc.runtime.errors import CommandError, RunError
 from dlc.runtime.evaluate import Evaluator
 from dlc.runtime.folder import RunFolder
 from dlc.runtime.interrupt import Interrupted, StopRequest
+from dlc.runtime.patience import Patience, improves
 from dlc.runtime.report.curves import draw_curves
 from dlc.runtime.report.display import Display
 from dlc.runtime.report.log import MetricsLog, read_log
@@ -29,7 +30,8 @@ CURVES_SECONDS = 30.0
 @dataclass(frozen=True)
 class Schedule:
     """The numbers of a run: `total` steps in epochs of `per_epoch`; `keep` is how the best weights are chosen,
-    {"direction", "split", "metric"}. A checkpoint is due after `seconds`, and after every `every` steps if given."""
+    {"direction", "split", "metric"}, and `early_stop` the same with "patience", if the run may stop early. A checkpoint is
+    due after `seconds`, and after every `every` steps if given."""
 
     seed: int
     batch: int
@@ -38,6 +40,7 @@ class Schedule:
     keep: Mapping[str, str]
     seconds: float = 60.0
     every: int | None = None
+    early_stop: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,12 +81,13 @@ class Mean:
 class Loop:
     """Steps, evaluations and savings of one run, from a checkpoint or from the values that `stepper` holds.
 
-    `evaluator` is None if there is no dev split. Raises what `run` says.
+    `evaluator` is None if there is no dev split. With `begin` the state that the run begins with is saved first: it
+    comes from elsewhere than the seed, which may be gone when the run goes on. `reason` says why the run ended.
     """
 
     def __init__(
         self, folder: RunFolder, stepper: Stepper, evaluator: Evaluator | None, dataset: Dataset, schedule: Schedule,
-        identity: Identity, diagnose: Diagnose, checkpoint: Checkpoint | None = None,
+        identity: Identity, diagnose: Diagnose, checkpoint: Checkpoint | None = None, begin: bool = False,
     ) -> None:  # fmt: skip
         self._folder = folder
         self._stepper = stepper
@@ -92,10 +96,13 @@ class Loop:
         self._schedule = schedule
         self._identity = identity
         self._diagnose = diagnose
+        self._begin = begin
         self._names = stepper.manifest.reports
         self.done = checkpoint.step if checkpoint else 0
         self.best = checkpoint.best if checkpoint else None
         self.values: dict[str, dict[str, float]] = {}
+        self.reason = ""
+        self._patience = Patience.of(schedule.early_stop, checkpoint.patience if checkpoint else None)
         saved = (checkpoint.schedule if checkpoint else None) or {}
         self._window = Mean(len(self._names), saved.get("window"))
         self._epoch = Mean(len(self._names), saved.get("epoch"))
@@ -114,18 +121,31 @@ class Loop:
         for name, value in scalars.items():
             self._stepper.scalars[name][...] = value
         with MetricsLog(folder.metrics, self.done or None) as self._log, StopRequest() as stop:
-            while self.done < schedule.total:
+            if self._begin:
+                self._save(last=False)
+            over = False
+            while not over:
                 self._steps(self._dataset.split("train"), stop)
                 ended = self.done % schedule.per_epoch == 0
                 if ended or self.done == schedule.total:
                     self._end_epoch((self.done - 1) // schedule.per_epoch)
-                if self.done == schedule.total or stop.asked or self._checkpoint_due(ended):
-                    self._save(last=ended or stop.asked or self.done == schedule.total)
-                if stop.asked and self.done < schedule.total:
+                over = self._over()
+                if over or stop.asked or self._checkpoint_due(ended):
+                    self._save(last=ended or stop.asked or over)
+                if stop.asked and not over:
                     self._draw()
                     help = f"go on with `dlc train --resume {folder.path}`"
                     raise Interrupted(f"stopped after step {self.done} of {schedule.total}; everything is saved", help)
         self._draw()
+
+    def _over(self) -> bool:
+        """Has the run come to its end? Says why in `reason`."""
+        if self.done == self._schedule.total:
+            self.reason = f"all {self.done} steps are done"
+        elif self._patience is not None and self._patience.over:
+            self.reason = self._patience.reason
+            self._display.note(f"stopped early after epoch {self.done // self._schedule.per_epoch}: {self.reason}")
+        return self.reason != ""
 
     def _steps(self, split: Split, stop: StopRequest) -> None:
         """Steps until the epoch or the run ends, a stop is asked for, or a checkpoint is due: the hot loop."""
@@ -175,14 +195,15 @@ class Loop:
         self._display.epoch(epoch, shown)
         if self.done % self._schedule.per_epoch == 0:
             self._epoch.clear()
+            if self._patience is not None:
+                self._patience.see(self.values[self._patience.split][self._patience.metric], self.done)
         if time.monotonic() >= self._drawn_at + CURVES_SECONDS:
             self._draw()
 
     def _compare(self, tensors: dict[str, Array]) -> None:
         keep = self._schedule.keep
         value = self.values[keep["split"]][keep["metric"]]
-        better = -1 if keep["direction"] == "lowest" else 1
-        if np.isfinite(value) and (self.best is None or better * value > better * self.best.value):
+        if improves(keep["direction"], value, self.best.value if self.best is not None else None):
             self.best = Best(value, self.done, f"{keep['split']}.{keep['metric']}")
             self._better = tensors
             self._display.best(self.best.metric, value, self.done)
@@ -220,6 +241,7 @@ class Loop:
                 graph_hash=self._identity.graph_hash,
                 data_hash=self._dataset.data_hash,
                 best=self.best,
+                patience=self._patience.json() if self._patience is not None else None,
                 schedule={"window": self._window.json(), "epoch": self._epoch.json()},
                 versions=self._identity.versions,
             )

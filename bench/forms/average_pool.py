@@ -26,6 +26,13 @@ def product(n: int, c: int, h: int, k: int) -> str:
 
 
 if __name__ == "__main__":
-    for n, c, h, k in ((64, 6, 28, 2), (64, 16, 10, 2), (64, 32, 16, 2), (32, 64, 32, 2), (32, 64, 56, 2), (8, 64, 112, 2)):
+    for n, c, h, k in (
+        (64, 6, 28, 2),
+        (64, 16, 10, 2),
+        (64, 32, 16, 2),
+        (32, 64, 32, 2),
+        (32, 64, 56, 2),
+        (8, 64, 112, 2),
+    ):
         forms = {"AveragePool": operator(n, c, h, k), "MatMul": product(n, c, h, k)}
         table(f"average pool {k}x{k} of [{n},{c},{h},{h}]", {"x": (n, c, h, h)}, forms)

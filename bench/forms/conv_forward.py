@@ -1,4 +1,4 @@
-"""Forms of a two-dimensional convolution whose weight is an input, at stride 1. Run: python bench/forms/conv_forward.py"""
+"""Forms of a plane convolution at stride 1 whose weight is an input. Run: python bench/forms/conv_forward.py [names]"""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def rank3_columns(n: int, c: int, h: int, o: int, k: int, p: int) -> str:
 
 
 def toeplitz(n: int, c: int, h: int, o: int, k: int, p: int) -> str:
-    """Each row as one vector: k products [N*OH, C*W] x [C*W, O*OW] with a banded matrix built from the weight by one Gemm."""
+    """Rows as vectors: one product [N*OH, k*C*W] x [k*C*W, O*OW] with a banded matrix made from the weight."""
     import numpy as np
 
     oh = h + 2 * p - k + 1

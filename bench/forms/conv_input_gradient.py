@@ -1,4 +1,4 @@
-"""Forms of the input gradient of a two-dimensional convolution at stride 1. Run: python bench/forms/conv_input_gradient.py"""
+"""Forms of the input gradient of a plane convolution at stride 1. Run: python bench/forms/conv_input_gradient.py"""
 
 from __future__ import annotations
 
@@ -64,43 +64,6 @@ def gathered(n: int, c: int, h: int, o: int, k: int, p: int) -> str:
     }}"""
 
 
-def blocked(s: int) -> Any:
-    """Outputs in blocks of s x s as channels: a convolution of stride s with s*s*C filters of (k+s-1) x (k+s-1), then DepthToSpace."""
-
-    def make(n: int, c: int, h: int, o: int, k: int, p: int) -> str:
-        import numpy as np
-
-        q = k - 1 - p
-        big = k + s - 1
-        spread = np.zeros((k, k, s, s, big, big), np.float32)
-        for i in range(k):
-            for j in range(k):
-                for a in range(s):
-                    for b in range(s):
-                        spread[i, j, a, b, a + k - 1 - i, b + k - 1 - j] = 1
-        values = ",".join(map(str, spread.reshape(-1)))
-        blocks = -(-h // s)
-        end = blocks * s - h
-        crop = (
-            f"b = Constant<value_ints=[0,0]>() e = Constant<value_ints=[{h},{h}]>() a = Constant<value_ints=[2,3]>() dx = Slice(d, b, e, a)"
-            if end
-            else "dx = Identity(d)"
-        )
-        return f"""{signature(n, c, h, o, k, p)} {{
-          ws = Constant<value_ints=[{o * c},{k * k}]>() w2 = Reshape(w, ws)
-          mv = Constant<value_floats=[{values}]>() ms = Constant<value_ints=[{k * k},{s * s * big * big}]>() m = Reshape(mv, ms)
-          r = MatMul(w2, m)
-          r5s = Constant<value_ints=[{o},{c},{s * s},{big * big}]>() r5 = Reshape(r, r5s)
-          rt = Transpose<perm=[2,1,0,3]>(r5)
-          ks = Constant<value_ints=[{s * s * c},{o},{big},{big}]>() kk = Reshape(rt, ks)
-          y = Conv<strides=[{s},{s}], pads=[{q},{q},{q + end},{q + end}]>(g, kk)
-          d = DepthToSpace<blocksize={s}>(y)
-          {crop}
-        }}"""
-
-    return make
-
-
 def gemm(n: int, c: int, h: int, o: int, k: int, p: int) -> str:
     """The kernel as large as the input."""
     return f"""{signature(n, c, h, o, k, p)} {{
@@ -129,8 +92,13 @@ if __name__ == "__main__":
     for name in chosen:
         n, c, h, o, k, p = SHAPES[name]
         oh = h + 2 * p - k + 1
-        forms: dict[str, Any] = {"ConvTranspose": transpose, "ConvTranspose, sliced": transpose_valid, "flipped": flipped, "gathered": gathered,
-            "blocked by 2": blocked(2), "blocked by 3": blocked(3), "columns": columns}
+        forms: dict[str, Any] = {
+            "ConvTranspose": transpose,
+            "ConvTranspose, sliced": transpose_valid,
+            "flipped": flipped,
+            "gathered": gathered,
+            "columns": columns,
+        }
         if k == h and p == 0:
             forms["gemm"] = gemm
         table(

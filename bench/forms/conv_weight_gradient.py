@@ -1,11 +1,11 @@
-"""Forms of the weight gradient of a two-dimensional convolution at stride 1. Run: python bench/forms/conv_weight_gradient.py"""
+"""Forms of the weight gradient of a plane convolution at stride 1. Run: python bench/forms/conv_weight_gradient.py"""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
 
-from measure import table
+from measure import constant, table
 
 
 def torch_form(k: int, p: int) -> Any:
@@ -191,6 +191,57 @@ def toeplitz(n: int, c: int, h: int, o: int, k: int, p: int) -> str:
     }}"""
 
 
+def batched(n: int, c: int, h: int, o: int, k: int, p: int) -> str:
+    """1x1: a product for each image, then their sum."""
+    return f"""{signature(n, c, h, o, k, p)} {{
+      gs = Constant<value_ints=[{n},{o},{h * h}]>() g3 = Reshape(g, gs)
+      xs = Constant<value_ints=[{n},{c},{h * h}]>() x3 = Reshape(x, xs)
+      xt = Transpose<perm=[0,2,1]>(x3) m = MatMul(g3, xt)
+      a = Constant<value_ints=[0]>() s = ReduceSum<keepdims=0>(m, a)
+      ds = Constant<value_ints=[{o},{c},1,1]>() dw = Reshape(s, ds)
+    }}"""
+
+
+def long(n: int, c: int, h: int, o: int, k: int, p: int) -> str:
+    """1x1: one product over all pixels of all images."""
+    return f"""{signature(n, c, h, o, k, p)} {{
+      gt = Transpose<perm=[1,0,2,3]>(g) xt = Transpose<perm=[1,0,2,3]>(x)
+      gs = Constant<value_ints=[{o},{n * h * h}]>() g2 = Reshape(gt, gs)
+      xs = Constant<value_ints=[{c},{n * h * h}]>() x2 = Reshape(xt, xs)
+      m = Gemm<transB=1>(g2, x2)
+      ds = Constant<value_ints=[{o},{c},1,1]>() dw = Reshape(m, ds)
+    }}"""
+
+
+def blocked(side: int) -> Any:
+    """As rank3, with g in blocks whose places are filters, and the diagonals of the result added up."""
+
+    def make(n: int, c: int, h: int, o: int, k: int, p: int) -> str:
+        import numpy as np
+
+        oh = h + 2 * p - k + 1
+        blocks, reach = oh // side, side + k - 1
+        line = np.zeros((side, reach, k))
+        for a in range(side):
+            line[a, a + np.arange(k), np.arange(k)] = 1
+        diagonals = np.einsum("api,bqj->abpqij", line, line).reshape(-1, k * k)
+        return f"""{signature(n, c, h, o, k, p)} {{
+          deep = SpaceToDepth<blocksize={side}>(g)
+          gt = Transpose<perm=[1,0,2,3]>(deep)
+          gs = Constant<value_ints=[{side * side * o},{n},1,{blocks},{blocks}]>() g5 = Reshape(gt, gs)
+          s = Constant<value_ints=[1,{n},{c},{h},{h}]>() x5 = Reshape(x, s)
+          r = Conv<pads=[0,{p},{p},0,{p},{p}], dilations=[1,{side},{side}]>(x5, g5)
+          rs = Constant<value_ints=[{side * side},{o * c},{reach * reach}]>() r3 = Reshape(r, rs)
+          rt = Transpose<perm=[1,0,2]>(r3)
+          fs = Constant<value_ints=[{o * c},{side * side * reach * reach}]>() rows = Reshape(rt, fs)
+          {constant("m", diagonals)}
+          sums = MatMul(rows, m)
+          ds = Constant<value_ints=[{o},{c},{k},{k}]>() dw = Reshape(sums, ds)
+        }}"""
+
+    return make
+
+
 FORMS = {
     "rank3": rank3, "swapped": swapped, "slices_gemm": slices_gemm, "slices_first": slices_first, "toeplitz": toeplitz,
     "small_gemms": slices_small_gemms,
@@ -199,6 +250,9 @@ SHAPES = {
     "lenet1": (64, 1, 28, 6, 5, 2),
     "lenet2": (64, 6, 14, 16, 5, 0),
     "lenet3": (64, 16, 5, 120, 5, 0),
+    "32x64x28 1x1": (32, 64, 28, 128, 1, 0),
+    "32x256x14 1x1": (32, 256, 14, 64, 1, 0),
+    "64x16x14 1x1": (64, 16, 14, 32, 1, 0),
     "32x64x56 3x3": (32, 64, 56, 64, 3, 1),
     "32x256x14 3x3": (32, 256, 14, 256, 3, 1),
 }
@@ -211,6 +265,9 @@ if __name__ == "__main__":
         table(
             f"dW {name}: x [{n},{c},{h},{h}], {o} of {k}x{k}, pad {p}",
             {"x": (n, c, h, h), "g": (n, o, oh, oh)},
-            {"torch": torch_form(k, p)} | {label: form(n, c, h, o, k, p) for label, form in FORMS.items()},
+            {"torch": torch_form(k, p)}
+            | {label: form(n, c, h, o, k, p) for label, form in FORMS.items()}
+            | ({"1x1 batched": batched(n, c, h, o, k, p), "1x1 long": long(n, c, h, o, k, p)} if k == 1 else {})
+            | {f"blocked by {s}": blocked(s)(n, c, h, o, k, p) for s in (2, 4, 7) if oh % s == 0},
             rounds=3 if n * c * h * h < 1e6 else 1,
         )

@@ -23,40 +23,26 @@ def torch_form(k: int, s: int) -> Any:
 
 
 def signature(n: int, c: int, h: int, o: int) -> str:
-    return f"f (float[{n},{c},{h},{h}] x, float[{n},{c},{o},{o}] g) => (float[{n},{c},{o},{o}] y, float[{n},{c},{h},{h}] dx)"
+    large, small = f"float[{n},{c},{h},{h}]", f"float[{n},{c},{o},{o}]"
+    return f"f ({large} x, {small} g) => ({small} y, {large} dx)"
 
 
 def scatter(n: int, c: int, h: int, k: int, s: int) -> str:
     o = (h - k) // s + 1
     return f"""{signature(n, c, h, o)} {{
       y, i = MaxPool<kernel_shape=[{k},{k}], strides=[{s},{s}]>(x)
-      z0 = ConstantOfShape(zs) zs = Constant<value_ints=[{n * c},{h * h}]>()
+      zs = Constant<value_ints=[{n * c},{h * h}]>() z0 = ConstantOfShape(zs)
       r = Constant<value_ints=[{n * c},{o * o}]>() g2 = Reshape(g, r) i2 = Reshape(i, r)
       off = Constant<value_ints=[{",".join(str(j * h * h) for j in range(n * c))}]>()
       offs = Constant<value_ints=[{n * c},1]>() off2 = Reshape(off, offs)
       j = Sub(i2, off2)
       d = ScatterElements<axis=1, reduction="add">(z0, j, g2)
       t = Constant<value_ints=[{n},{c},{h},{h}]>() dx = Reshape(d, t)
-    }}""".replace(f"z0 = ConstantOfShape(zs) zs = Constant<value_ints=[{n * c},{h * h}]>()", f"zs = Constant<value_ints=[{n * c},{h * h}]>() z0 = ConstantOfShape(zs)")
+    }}"""
 
 
 def scatter_mod(n: int, c: int, h: int, k: int, s: int) -> str:
     return scatter(n, c, h, k, s).replace("j = Sub(i2, off2)", f"hw = Constant<value_int={h * h}>() j = Mod(i2, hw)")
-
-
-def scatter_flat(n: int, c: int, h: int, k: int, s: int) -> str:
-    """One image of MaxPool for each plane: the indices need no offsets."""
-    o = (h - k) // s + 1
-    return f"""{signature(n, c, h, o)} {{
-      y = MaxPool<kernel_shape=[{k},{k}], strides=[{s},{s}]>(x)
-      zs = Constant<value_ints=[{n * c},{h * h}]>() z0 = ConstantOfShape(zs)
-      xs = Constant<value_ints=[{n * c},1,{h},{h}]>() x4 = Reshape(x, xs)
-      y4, i = MaxPool<kernel_shape=[{k},{k}], strides=[{s},{s}]>(x4)
-      r = Constant<value_ints=[{n * c},{o * o}]>() g2 = Reshape(g, r) i2 = Reshape(i, r)
-      hw = Constant<value_int={h * h}>() j = Mod(i2, hw)
-      d = ScatterElements<axis=1, reduction="add">(z0, j, g2)
-      t = Constant<value_ints=[{n},{c},{h},{h}]>() dx = Reshape(d, t)
-    }}"""
 
 
 def unpool(n: int, c: int, h: int, k: int, s: int) -> str:
@@ -69,7 +55,7 @@ def unpool(n: int, c: int, h: int, k: int, s: int) -> str:
 
 
 def resize(n: int, c: int, h: int, k: int, s: int) -> str:
-    """Compare with the upsampled maximum; ties are resolved to the first by a mask of taps (here: every tie, for its price)."""
+    """Compare with the repeated maximum, every tie taken: not the right gradient, the price of a comparison."""
     o = (h - k) // s + 1
     up = '<mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor">'
     return f"""{signature(n, c, h, o)} {{
@@ -78,34 +64,6 @@ def resize(n: int, c: int, h: int, k: int, s: int) -> str:
       yu = Resize{up}(y, , sc) gu = Resize{up}(g, , sc)
       m = Equal(x, yu) z = Constant<value_float=0.0>()
       dx = Where(m, gu, z)
-    }}"""
-
-
-def planes(n: int, c: int, h: int, k: int, s: int) -> str:
-    """The k*k taps as strided slices, each compared in turn: `left` is what no earlier tap took; DepthToSpace puts them back."""
-    o = (h - k) // s + 1
-    lines, names = [], []
-    for i in range(k):
-        for j in range(k):
-            t = f"{i}{j}"
-            lines.append(f"b{t} = Constant<value_ints=[{i},{j}]>() e{t} = Constant<value_ints=[{h},{h}]>() x{t} = Slice(x, b{t}, e{t}, ax, st)")
-            lines.append(f"m{t} = Equal(x{t}, y) ")
-            names.append(t)
-    left = "g"
-    parts = []
-    for index, t in enumerate(names):
-        if index < len(names) - 1:
-            lines.append(f"d{t} = Where(m{t}, {left}, z) l{t} = Where(m{t}, z, {left})")
-            left = f"l{t}"
-            parts.append(f"d{t}")
-        else:
-            parts.append(left)
-    return f"""{signature(n, c, h, o)} {{
-      y = MaxPool<kernel_shape=[{k},{k}], strides=[{s},{s}]>(x)
-      ax = Constant<value_ints=[2,3]>() st = Constant<value_ints=[{k},{k}]>() z = Constant<value_float=0.0>()
-      {" ".join(lines)}
-      cat = Concat<axis=1>({", ".join(parts)})
-      dx = DepthToSpace<blocksize={k}>(cat)
     }}"""
 
 
@@ -131,8 +89,20 @@ def rank(n: int, c: int, h: int, k: int, s: int) -> str:
 if __name__ == "__main__":
     for n, c, h, k, s in ((64, 6, 28, 2, 2), (32, 64, 56, 2, 2), (16, 64, 55, 3, 2)):
         o = (h - k) // s + 1
-        forms: dict[str, Any] = {"torch": torch_form(k, s), "Indices, ScatterElements": scatter(n, c, h, k, s), "the same, Mod": scatter_mod(n, c, h, k, s),
-          "MaxPool, then Indices by plane": scatter_flat(n, c, h, k, s)}
+        forms: dict[str, Any] = {
+            "torch": torch_form(k, s),
+            "Indices, ScatterElements": scatter(n, c, h, k, s),
+            "the same, Mod": scatter_mod(n, c, h, k, s),
+        }
         if k == s:
-            forms |= {"MaxUnpool": unpool(n, c, h, k, s), "Resize and compare (ties all)": resize(n, c, h, k, s), "taps": planes(n, c, h, k, s), "ranked": rank(n, c, h, k, s)}
-        table(f"MaxPool {k}, stride {s}, of [{n},{c},{h},{h}]", {"x": (n, c, h, h), "g": (n, c, o, o)}, forms, rounds=3 if n * c * h * h < 1e6 else 2)
+            forms |= {
+                "MaxUnpool": unpool(n, c, h, k, s),
+                "Resize and compare (ties all)": resize(n, c, h, k, s),
+                "ranked": rank(n, c, h, k, s),
+            }
+        table(
+            f"MaxPool {k}, stride {s}, of [{n},{c},{h},{h}]",
+            {"x": (n, c, h, h), "g": (n, c, o, o)},
+            forms,
+            rounds=3 if n * c * h * h < 1e6 else 2,
+        )

@@ -1,7 +1,7 @@
 """Times candidate forms of one computation, each alone in a process of its own, in alternation.
 
-A form is a graph in onnx's text, or a function that makes the PyTorch callable of the peer. Every ONNX form of one table must agree
-with the first within 1e-3 of its largest element before anything is timed.
+A form is a graph in onnx's text, or a function that makes PyTorch's callable. A form whose result differs from the
+first one's by more than 1e-3 of its largest element is reported as wrong.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ def _measure(form: Any, feeds: Feeds, seconds: float, queue: Any) -> None:
     queue.put((statistics.median(times) * 1e3, [np.asarray(value) for value in result()]))
 
 
-def table(title: str, feeds: Feeds, forms: Mapping[str, Any], rounds: int = 3, seconds: float = 0.4) -> dict[str, float]:
+def table(
+    title: str, feeds: Feeds, forms: Mapping[str, Any], rounds: int = 3, seconds: float = 0.4
+) -> dict[str, float]:
     """Print and return the median of `rounds` medians of each form, in milliseconds."""
     context = multiprocessing.get_context("fork")
     medians: dict[str, list[float]] = {name: [] for name in forms}

@@ -30,6 +30,10 @@ from dlc.dsl import ast
 from dlc.dsl.diagnostics import nearest
 
 
+HIDDEN = ("e", "frame", "written")
+"""Parameters of a Python function that the elaborator gives: itself, the frame, and the arguments as they are written."""
+
+
 def call(e: Elaborator, expr: ast.Call, frame: Frame, place: Place | None = None) -> Any:
     """The value of `target(args)`."""
     target = expressions.evaluate(e, expr.target, frame, part=True)
@@ -104,7 +108,7 @@ def bind(
         _check_kind(what, setting, value, span)
         if setting.type is not None and isinstance(value, Value):
             bodies.unify(e, setting.type, value, home, setting.name.text, span)
-        scope.names[setting.name.text] = Binding(value, setting.name.span, used=True)
+        scope.names[setting.name.text] = Binding(value, setting.name.span, made_by=span, used=True)
 
     def value_of(arg: ast.Arg, setting: ast.Declared) -> Any:
         inner = place.part(setting.name.text) if place is not None else None
@@ -231,14 +235,15 @@ def _builtin(
     part = "part" in parameters
     positional: list[Any] = list(first)
     named: dict[str, Any] = {}
-    hidden = [name for name in ("e", "frame") if name in parameters]
-    known = [name for name in parameters if name not in hidden]
-    variadic = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters.values())
+    hidden = [name for name in HIDDEN if name in parameters]
+    kinds = {p.kind: name for name, p in parameters.items()}
+    variadic, open_ = inspect.Parameter.VAR_POSITIONAL in kinds, inspect.Parameter.VAR_KEYWORD in kinds
+    known = [name for name in parameters if name not in (*hidden, kinds.get(inspect.Parameter.VAR_KEYWORD))]
     for arg in args:
         value = expressions.evaluate(e, arg.value, frame, part=part)
         if arg.name is None:
             positional.append(value)
-        elif arg.name.text not in known:
+        elif arg.name.text not in known and not open_:
             raise no_setting(function.name, arg.name.text, known, arg.name.span)
         elif arg.name.text in named:
             raise Problem("E0205", f"`{arg.name.text}` is given twice", span=arg.span)
@@ -261,7 +266,7 @@ def _builtin(
             raise Problem(
                 "E0205", f"`{function.name}` needs `{wanted[0]}`", span=span, notes=(f"it has {_list(known)}",)
             )
-    extra: dict[str, Any] = {"e": e, "frame": frame}
+    extra: dict[str, Any] = {"e": e, "frame": frame, "written": args}
     return function.call(*(extra[name] for name in hidden), *positional, **named)
 
 

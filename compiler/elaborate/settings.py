@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 
-from dlc.compiler.elaborate.calls import no_setting
+from dlc.compiler.elaborate.calls import HIDDEN, no_setting
 from dlc.compiler.elaborate.entities import Builtin
 from dlc.compiler.elaborate.library import BUILTINS
 from dlc.compiler.elaborate.problems import Report
@@ -55,5 +55,8 @@ def _settings(name: str, module: Module, library: Module) -> list[str] | None:
         return [param.name.text for param in declaration.params]
     builtin = BUILTINS.get(name)
     if isinstance(builtin, Builtin):
-        return [each for each in inspect.signature(builtin.call).parameters if each not in ("e", "frame")]
+        parameters = inspect.signature(builtin.call).parameters
+        if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
+            return None
+        return [each for each in parameters if each not in HIDDEN]
     return None

@@ -1,6 +1,7 @@
 """The operators, a family a file. Importing this package defines them all."""
 
 import dlc.compiler.ops.activation
+import dlc.compiler.ops.channels
 import dlc.compiler.ops.constant
 import dlc.compiler.ops.convolution
 import dlc.compiler.ops.convolution_forms

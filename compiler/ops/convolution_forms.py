@@ -58,6 +58,9 @@ def _(lowering: Any, node: Node, g: Value, w: Value) -> Value:
     found = _found(node, w.shape[2:])
     if group == 1 and found.plain and w.shape[2:] == shape[2:]:
         return private.ReshapeTo(op.Gemm(_flat(g), _flat(w)), shape=shape)
+    if group == 1 and _pointwise(found):
+        # With 128 filters on [32,64,28,28]: 11 ms against 22 by ConvTranspose; 32 on [64,16,14,14]: 0.18 against 0.30.
+        return op.Conv(g, op.Transpose(w, perm=(1, 0, *range(2, w.type.rank))))
     # What no window reached lies at the end: zeros there, which output_padding makes.
     unused = found.unused(shape[2:])
     extra = unused if unused is not None else tuple(stride - 1 for stride in found.strides)
@@ -74,16 +77,28 @@ def _(lowering: Any, node: Node, x: Value, g: Value) -> Value:
     found = _found(node, shape[2:])
     if group == 1 and found.plain and shape[2:] == x.shape[2:]:
         return private.ReshapeTo(op.Gemm(_flat(g), _flat(x), transA=1), shape=shape)
-    if group == 1 and found.plain and all(k == 1 for k in found.kernel) and all(s == 1 for s in found.strides):
-        return _pointwise(x, g, shape)
+    if group == 1 and _pointwise(found):
+        return _by_product(x, g, shape)
     block = _block(x, g, shape, group, found, lowering.sizes)
     return _blocked(x, g, shape, found, block) if block > 1 else _deep(x, g, shape, group, found)
 
 
-def _pointwise(x: Value, g: Value, shape: Shape) -> Value:
-    """A kernel of one element: one product over all pixels of all images."""
-    long: Value = op.Gemm(_by_channel(g), _by_channel(x), transB=1)
-    return private.ReshapeTo(long, shape=shape)
+def _pointwise(found: Windows) -> bool:
+    """Whether each window is one element and each element a window."""
+    return found.plain and all(k == 1 for k in found.kernel) and all(s == 1 for s in found.strides)
+
+
+def _by_product(x: Value, g: Value, shape: Shape) -> Value:
+    """A kernel of one element: a product for each image, then their sum, or one over all pixels of all images.
+
+    With 128 filters on [32,64,28,28]: 8 ms against 15 (30 as a convolution); with 64 on [32,256,14,14] both take 12.
+    """
+    pixels = product(x.shape[2:])
+    if isinstance(pixels, int) and pixels > _LONG:
+        left, right = (private.ReshapeTo(value, shape=(*value.shape[:2], pixels)) for value in (g, x))
+        each = left @ op.Transpose(right, perm=(0, 2, 1))
+        return private.ReshapeTo(op.ReduceSum(each, ints(0), keepdims=0), shape=shape)
+    return private.ReshapeTo(op.Gemm(_by_channel(g), _by_channel(x), transB=1), shape=shape)
 
 
 def _by_channel(x: Value) -> Value:
@@ -133,6 +148,7 @@ def _cut(y: Value, wanted: Shape) -> Value:
 # from 1.0 to 0.65 ms, blocks of 2 that of 16 of 5x5 on [64,6,14,14] from 0.63 to 0.55.
 _COLUMN, _REARRANGED, _MULTIPLICATION = 0.6, 1.0, 0.0125
 _LARGEST_CONSTANT = 1 << 15
+_LONG = 256  # pixels of an image that make a product worth its start
 
 
 def _block(x: Value, g: Value, shape: Shape, group: int, found: Windows, sizes: Mapping[str, int]) -> int:

@@ -96,7 +96,8 @@ def positions(x: Value, attributes: Mapping[str, Any]) -> Value:
     _, indices = op.MaxPool(x, outputs=2, **taken)
     rows: Value = private.ReshapeTo(indices, shape=(product(x.shape[:2]), product(indices.shape[2:])))
     firsts = op.Range(np.array(0, np.int64), private.Size(dim=x.type.size), private.Size(dim=product(x.shape[2:])))
-    return rows - private.ReshapeTo(firsts, shape=(rows.shape[0], 1))
+    places: Value = rows - private.ReshapeTo(firsts, shape=(rows.shape[0], 1))
+    return places
 
 
 @evaluate("dlc.MaxPoolGrad")
@@ -239,7 +240,8 @@ def _(g: Value, x: Value) -> Value:
 
 @evaluate("GlobalMaxPool")
 def _(x: Array) -> Array:
-    return x.max(tuple(range(2, x.ndim)), keepdims=True)
+    y: Array = x.max(tuple(range(2, x.ndim)), keepdims=True)
+    return y
 
 
 @gradient("GlobalMaxPool")

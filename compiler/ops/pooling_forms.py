@@ -39,7 +39,7 @@ def _repeat(x: Value, found: Windows) -> Value:
 
 @lower("AveragePool")
 def _(lowering: Any, node: Node, x: Value) -> Value | None:
-    """A product with a constant matrix where the runtime's blocked layout, which takes channels by eights, does not help.
+    """A product with a constant matrix where channels are not by eights, as the runtime's blocked layout takes them.
 
     On [64,6,28,28] 0.1 ms against 0.3; with 16 or 32 channels the operator is the faster one.
     """

@@ -21,11 +21,16 @@ def readers(graph: Graph) -> dict[Value, int]:
 
 
 def tested_cotangents(graph: Graph) -> Graph:
-    """Test the cotangents of gradients that only dlc.Finite reads, and each sum rather than what it sums."""
+    """Test the cotangents of gradients that only dlc.Finite reads, and each sum rather than what it sums.
+
+    Where the norm of a gradient is computed, its sum of squares is tested: a pass over the gradient fewer. It overflows
+    before the gradient does, but then the norm is infinite, and a step clipped by it would be none.
+    """
     if not any(node.op == "dlc.Finite" for node in graph.nodes):
         return graph
     count = readers(graph)
     place = {node: index for index, node in enumerate(graph.nodes)}
+    squares = {node.inputs[0]: node.output for node in graph.nodes if node.op == "ReduceSumSquare" and not node.output.shape}
 
     def later(product: Node) -> Value:
         """The operand that was computed later: the cotangent, which depends on the other."""
@@ -46,7 +51,7 @@ def tested_cotangents(graph: Graph) -> Graph:
             rest = [term for term in terms if term.op not in PRODUCTS and term.node is not None]
             tested.update(dict.fromkeys([*found, *rest]))
         sums = {argument(value, name) for value in tested for name in ("ReduceSum", "dlc.SumTo")}
-        kept = [value for value in tested if value not in sums]
-        return current().add("dlc.Finite", kept).output
+        kept = dict.fromkeys(squares.get(value, value) for value in tested if value not in sums)
+        return current().add("dlc.Finite", list(kept)).output
 
     return rewrite(graph, visit)

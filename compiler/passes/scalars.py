@@ -9,6 +9,7 @@ from dlc.compiler.passes.match import RULES, Sole, Table, arguments, is_scalar, 
 from dlc.compiler.passes.simplify import by_rules
 
 OUTWARD: Table = {}
+SHARED: Table = {}  # after OUTWARD, and for itself: its one rule is a loss where another reader needs the product
 _DEPTH = 20  # of the scalar expressions whose sign is asked for
 
 
@@ -19,8 +20,11 @@ def scalars(graph: Graph) -> Graph:
     subtraction from the weight; as `m / (sqrt(v) + eps * sqrt(c2)) * (lr * sqrt(c2) / c1)` it is five. The graph stays
     as it is if nothing is won.
     """
-    after = by_rules(graph, OUTWARD, RULES)
-    return after if cost(after) < cost(graph) else graph
+    for table in (OUTWARD, SHARED):
+        after = by_rules(graph, table, RULES)
+        if cost(after) < cost(graph):
+            graph = after
+    return graph
 
 
 def _factor(value: Value, sole: Sole) -> tuple[Value, str, Value] | None:
@@ -69,6 +73,19 @@ def quotient(node: Node, x: Value, y: Value, *, sole: Sole) -> Value | None:
     if right is not None:
         total = op[right[1] if node.op == "Mul" else {"Mul": "Div", "Div": "Mul"}[right[1]]](total, right[2])
     return total
+
+
+@rule("Mul", table=SHARED)
+def shared_factor(node: Node, x: Value, y: Value) -> Value | None:
+    """(x * s) * t -> x * (s * t), and (x * s) * (x * s) -> (x * x) * (s * s), also where other nodes read x * s.
+
+    A clipped gradient is read by both averages of Adam: if all its readers take its factor, it is never written.
+    """
+    factors = arguments(x, "Mul")
+    if not factors or not is_scalar(factors[1]) or not x.shape or (number(y) is None and x is not y):
+        return None
+    a, s = factors
+    return (a * a) * (s * s) if x is y else a * (s * y)
 
 
 def is_positive(value: Value, depth: int = _DEPTH) -> bool:

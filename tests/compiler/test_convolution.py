@@ -57,6 +57,7 @@ SPECIAL = {
     "kernel covers the input in groups": Case((2, 4, 3, 3), (6, 2, 3, 3), {"group": 2}),
     "kernel covers the input, rank 1": Case((2, 3, 4), (5, 3, 4), {}),
     "1x1": Case((2, 5, 4, 6), (3, 5, 1, 1), {}),
+    "1x1, large": Case((3, 5, 20, 18), (3, 5, 1, 1), {}),
     "1x1, stride 2": Case((2, 5, 4, 7), (3, 5, 1, 1), {"strides": (2, 2)}),
     "1x1, padded": Case((2, 5, 4, 6), (3, 5, 1, 1), {"pads": (1, 0, 0, 2)}),
     "1x1, groups": Case((2, 6, 4, 6), (4, 3, 1, 1), {"group": 2}),

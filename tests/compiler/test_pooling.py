@@ -55,6 +55,8 @@ SPECIAL = {
     ),
     "1x1 with gaps": Case((2, 3, 4, 5), {"kernel_shape": (1, 1), "strides": (2, 2), "ceil_mode": 1}),
     "2x2 with gaps": Case((2, 3, 9, 7), {"kernel_shape": (2, 2), "strides": (3, 3), "ceil_mode": 1}),
+    "2x2 on wide images": Case((2, 3, 6, 28), {"kernel_shape": (2, 2), "strides": (2, 2)}),
+    "3x2 on wide images": Case((1, 5, 9, 16), {"kernel_shape": (3, 2), "strides": (3, 2)}),
     "1 in rank 1": Case((2, 3, 8), {"kernel_shape": (2,), "strides": (2,)}),
     "2x2x2": Case((2, 3, 4, 4, 6), {"kernel_shape": (2, 2, 2), "strides": (2, 2, 2)}),
     "whole": Case((2, 3, 4, 5), {"kernel_shape": (4, 5)}),
@@ -187,6 +189,23 @@ def test_a_tie_gives_all_to_the_first(name: str) -> None:
     (dx,) = torch.autograd.grad(y, given, torch.tensor(arrays["g"]))
     found = spatial.evaluate(spatial.build(gradient, spatial.types(arrays)), arrays)["y0"]
     spatial.close(found, dx.numpy(), 1e-6)
+
+
+def operators(make: Any, shape: tuple[int, ...], sizes: dict[str, int]) -> set[str]:
+    """What the gradient of a pool is lowered to."""
+    inputs = {"x": Type("f32", (B, *shape))}
+    graph = spatial.build(lambda x: spatial.gradients(spatial.total(make(x) * make(x)), [x])[x], inputs, sizes)
+    return {node.op for node in spatial.lowered(graph).nodes}
+
+
+def test_forms_are_chosen_as_measured() -> None:
+    largest, average = (pool(kind, SPECIAL["2x2"], {}) for kind in ("MaxPool", "AveragePool"))
+    assert "ScatterElements" not in operators(largest, (6, 28, 28), {"B": 64})
+    assert "ScatterElements" in operators(largest, (64, 56, 56), {"B": 32})
+    assert "ScatterElements" in operators(pool("MaxPool", SPECIAL["3x3 overlapping"], {}), (6, 9, 9), {"B": 1})
+    assert {"Resize", "MatMul"} < operators(average, (6, 28, 28), {"B": 64})
+    assert {"Resize", "AveragePool"} < operators(average, (16, 28, 28), {"B": 64})
+    assert "ConvTranspose" in operators(average, (16, 27, 28), {"B": 64})
 
 
 @pytest.mark.parametrize("kind", ["GlobalAveragePool", "GlobalMaxPool"])

@@ -9,8 +9,8 @@ from typing import Any
 from dlc.compiler.build import op, private
 from dlc.compiler.elaborate.arithmetic import pair, stretch, tensor
 from dlc.compiler.elaborate.context import Elaborator
-from dlc.compiler.elaborate.entities import Builtin
-from dlc.compiler.elaborate.library.functions import BUILTINS, axis_of, floating, function, tensor_of
+from dlc.compiler.elaborate.entities import Builtin, describe
+from dlc.compiler.elaborate.library.functions import BUILTINS, floating, function, tensor_of
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
 from dlc.compiler.types import Polynomial
@@ -36,7 +36,8 @@ for _name, _operator, _python in (
     ("relu", "Relu", None), ("sigmoid", "Sigmoid", None), ("tanh", "Tanh", math.tanh), ("softplus", "Softplus", None),
     ("softsign", "Softsign", None), ("exp", "Exp", math.exp), ("log", "Log", math.log), ("sqrt", "Sqrt", math.sqrt),
     ("cos", "Cos", math.cos), ("sin", "Sin", math.sin), ("floor", "Floor", math.floor), ("mish", "Mish", None),
-    ("selu", "Selu", None), ("erf", "Erf", math.erf),
+    ("selu", "Selu", None), ("erf", "Erf", math.erf), ("hardswish", "HardSwish", None), ("ceil", "Ceil", math.ceil),
+    ("round", "Round", round),
 ):  # fmt: skip
     _pointwise(_name, _operator, _python)
 
@@ -61,6 +62,35 @@ def elu(x: Any, alpha: float = 1.0) -> Value:
     return op.Elu(floating(x, "elu"), alpha=float(alpha))
 
 
+@function("relu6")
+def relu6(x: Any) -> Value:
+    return op.Clip(floating(x, "relu6"), 0.0, 6.0)
+
+
+@function("hardsigmoid")
+def hardsigmoid(x: Any) -> Value:
+    """x / 6 + 1/2 between 0 and 1 (Howard et al., 2019, section 5.2)."""
+    return op.HardSigmoid(floating(x, "hardsigmoid"), alpha=1 / 6, beta=0.5)
+
+
+@function("silu")
+def silu(x: Any) -> Value:
+    """x * sigmoid(x) (Elfwing et al., 2018)."""
+    value = floating(x, "silu")
+    return value * op.Sigmoid(value)
+
+
+@function("prelu")
+def prelu(x: Any, slope: Any) -> Value:
+    """x where it is positive, elsewhere x times the slope of its channel, which is axis 1 (He et al., 2015)."""
+    value, each = floating(x, "prelu"), floating(slope, "prelu")
+    channels = value.shape[1] if value.type.rank > 1 else 1
+    if each.type.rank != 1 or each.shape[0] not in (1, channels):
+        raise Problem("E0301", "`prelu` takes one slope, or one for each channel", f"{each.type} for {value.type}")
+    behind = [1] * max(value.type.rank - 2, 0)
+    return op.PRelu(value, each if not behind else private.ReshapeTo(each, shape=(*each.shape, *behind)))
+
+
 @function("gelu")
 def gelu(x: Any) -> Value:
     """x * Phi(x), exactly (Hendrycks & Gimpel, 2016)."""
@@ -81,7 +111,13 @@ def detach(x: Any) -> Value:
 def _extreme(name: str, operator: str, python: Callable[[Any, Any], Any]) -> None:
     def call(a: Any, b: Any) -> Any:
         if not isinstance(a, Value) and not isinstance(b, Value):
-            return python(a, b)
+            if isinstance(a, Polynomial) or isinstance(b, Polynomial):
+                a, b = tensor(a, "f32"), tensor(b, "f32")
+            elif not all(isinstance(each, int | float) and not isinstance(each, bool) for each in (a, b)):
+                wrong = b if isinstance(a, int | float) and not isinstance(a, bool) else a
+                raise Problem("E0302", f"`{name}` compares numbers", f"this is {describe(wrong)}")
+            else:
+                return python(a, b)
         x, y = pair(a, b, "compared")
         stretch(x.type, y.type, "compared")
         return op[operator](x, y)
@@ -121,14 +157,11 @@ def cast(x: Any, to: str) -> Value:
 
 @function("float")
 def float_(e: Elaborator, x: Any) -> Any:
-    return op.Cast(x, to=e.mode.working) if isinstance(x, Value) else float(x)
-
-
-@function("softmax")
-def softmax(x: Any, axis: int = -1) -> Value:
-    return op.Softmax(floating(x, "softmax"), axis=axis_of(x, axis))
-
-
-@function("log_softmax")
-def log_softmax(x: Any, axis: int = -1) -> Value:
-    return op.LogSoftmax(floating(x, "log_softmax"), axis=axis_of(x, axis))
+    """As the working float; what is one already stays."""
+    if isinstance(x, Value):
+        return x if x.dtype == e.mode.working else op.Cast(x, to=e.mode.working)
+    if isinstance(x, Polynomial):
+        return tensor(x, e.mode.working)
+    if not isinstance(x, int | float):
+        raise Problem("E0302", "`float` converts a number or a tensor", f"this is {describe(x)}")
+    return float(x)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 from dlc.compiler.build import ints, op, private
 from dlc.compiler.elaborate.arithmetic import stretch
 from dlc.compiler.elaborate.context import Elaborator
-from dlc.compiler.elaborate.library.functions import axes_of, axis_of, floating, function, tensor_of
+from dlc.compiler.elaborate.entities import Builtin, describe
+from dlc.compiler.elaborate.library.functions import BUILTINS, axes_of, axis_of, floating, function, tensor_of
 from dlc.compiler.elaborate.library.shape import stack
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
+
+LOWEST = {"f16": -65504.0}
+"""A number below all scores that its element type can hold; -3e38 for wider exponents."""
 
 
 def _reduced(operator: str, x: Value, axis: Any, keep: bool) -> Value:
@@ -26,8 +32,8 @@ def _counted(e: Elaborator, x: Any, what: str) -> Value:
     return op.Cast(value, to=e.mode.working) if value.dtype == "bool" else value
 
 
-def _masked(e: Elaborator, x: Value, mask: Any) -> tuple[Value, Value]:
-    """The values that count, the others 0, and the mask in x's shape as numbers."""
+def mask_for(x: Value, mask: Any) -> Value:
+    """A mask that fits x by the rules of broadcasting and is not bigger; raises Problem."""
     chosen = tensor_of(mask, "mask")
     if chosen.dtype != "bool":
         raise Problem("E0308", "a mask is made of truth values", f"this is {chosen.type}")
@@ -37,15 +43,22 @@ def _masked(e: Elaborator, x: Value, mask: Any) -> tuple[Value, Value]:
         raise Problem("E0308", f"a mask {chosen.type} does not fit {x.type}", notes=problem.notes) from None
     if shape != x.shape:
         raise Problem("E0308", f"a mask {chosen.type} is bigger than {x.type}")
+    return chosen
+
+
+def masked(x: Value, mask: Any) -> tuple[Value, Value]:
+    """The values that count, the others 0, and the mask in x's shape as numbers."""
+    chosen = mask_for(x, mask)
     weight: Value = op.Cast(chosen, to=x.dtype)
-    return op.Where(chosen, x, 0.0), private.ExpandTo(weight, shape=x.shape)
+    zero = 0.0 if x.type.is_float else 0
+    return op.Where(chosen, x, zero), private.ExpandTo(weight, shape=x.shape)
 
 
 @function("sum")
 def sum_(e: Elaborator, x: Any, axis: Any = None, mask: Any = None, keep: bool = False) -> Value:
     value = _counted(e, x if not isinstance(x, list) else stack(x), "sum")
     if mask is not None:
-        value, _ = _masked(e, value, mask)
+        value, _ = masked(value, mask)
     return _reduced("ReduceSum", value, axis, keep)
 
 
@@ -56,26 +69,72 @@ def mean(e: Elaborator, x: Any, axis: Any = None, mask: Any = None, keep: bool =
         value = op.Cast(value, to=e.mode.working)
     if mask is None:
         return _reduced("ReduceMean", value, axis, keep)
-    value, weight = _masked(e, value, mask)
+    value, weight = masked(value, mask)
     return _reduced("ReduceSum", value, axis, keep) / _reduced("ReduceSum", weight, axis, keep)
 
 
-@function("max")
-def max_(x: Any, axis: Any = None, keep: bool = False) -> Any:
-    return max(x) if isinstance(x, list | tuple) else _reduced("ReduceMax", tensor_of(x, "max"), axis, keep)
+def _extreme(name: str, operator: str, python: Callable[[Any], Any], least: float) -> None:
+    def call(x: Any, axis: Any = None, mask: Any = None, keep: bool = False) -> Any:
+        if isinstance(x, list | tuple):
+            if not x or not all(isinstance(each, int | float) for each in x):
+                raise Problem("E0302", f"`{name}` of a list wants numbers", f"this is {describe(x)}")
+            return python(x)
+        value = tensor_of(x, name)
+        if mask is not None:
+            value = op.Where(mask_for(value, mask), floating(value, name), least)
+        return _reduced(operator, value, axis, keep)
+
+    BUILTINS[name] = Builtin(name, call)
 
 
-@function("min")
-def min_(x: Any, axis: Any = None, keep: bool = False) -> Any:
-    return min(x) if isinstance(x, list | tuple) else _reduced("ReduceMin", tensor_of(x, "min"), axis, keep)
+_extreme("max", "ReduceMax", max, -math.inf)
+_extreme("min", "ReduceMin", min, math.inf)
 
 
 @function("logsumexp")
-def logsumexp(x: Any, axis: Any = None, keep: bool = False) -> Value:
-    return _reduced("ReduceLogSumExp", floating(x, "logsumexp"), axis, keep)
+def logsumexp(x: Any, axis: Any = None, mask: Any = None, keep: bool = False) -> Value:
+    """The logarithm of the sum of exponentials; what the mask leaves out adds nothing."""
+    value = floating(x, "logsumexp")
+    if mask is not None:
+        value = op.Where(mask_for(value, mask), value, LOWEST.get(value.dtype, -3e38))
+    return _reduced("ReduceLogSumExp", value, axis, keep)
 
 
 @function("argmax")
-def argmax(x: Any, axis: int = -1, keep: bool = False) -> Value:
-    value = tensor_of(x, "argmax")
-    return op.ArgMax(value, axis=axis_of(value, axis), keepdims=int(keep))
+def argmax(x: Any, axis: Any = -1, mask: Any = None, keep: bool = False) -> Value:
+    """The place of the greatest value along an axis, the first where there are several."""
+    return _place("ArgMax", x, axis, mask, keep, "argmax", -math.inf)
+
+
+@function("argmin")
+def argmin(x: Any, axis: Any = -1, mask: Any = None, keep: bool = False) -> Value:
+    """The place of the least value along an axis, the first where there are several."""
+    return _place("ArgMin", x, axis, mask, keep, "argmin", math.inf)
+
+
+def _place(operator: str, x: Any, axis: Any, mask: Any, keep: bool, name: str, least: float) -> Value:
+    value = tensor_of(x, name)
+    if mask is not None:
+        value = op.Where(mask_for(value, mask), floating(value, name), least)
+    return op[operator](value, axis=axis_of(value, axis), keepdims=int(keep))
+
+
+@function("all")
+def all_(x: Any, axis: Any = None, keep: bool = False) -> Any:
+    """Does every truth value hold?"""
+    return _quantified("all", "ReduceMin", all, x, axis, keep)
+
+
+@function("any")
+def any_(x: Any, axis: Any = None, keep: bool = False) -> Any:
+    """Does one truth value hold?"""
+    return _quantified("any", "ReduceMax", any, x, axis, keep)
+
+
+def _quantified(name: str, operator: str, python: Callable[[Any], bool], x: Any, axis: Any, keep: bool) -> Any:
+    if isinstance(x, list | tuple) and all(isinstance(each, bool) for each in x):
+        return python(x)
+    value = tensor_of(x, name)
+    if value.dtype != "bool":
+        raise Problem("E0302", f"`{name}` is about truth values", f"this is {value.type}")
+    return op.Cast(_reduced(operator, op.Cast(value, to="i32"), axis, keep), to="bool")

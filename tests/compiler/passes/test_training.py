@@ -13,7 +13,7 @@ from pass_cases import on_runtime, random_feeds
 from training import NETS, OPTIMIZERS, adam, logistic, mlp, sgd
 
 from dlc.compiler.build import Builder, ints, op, private
-from dlc.compiler.graph import Graph
+from dlc.compiler.graph import Graph, Value
 from dlc.compiler.passes import PASSES, REQUIRED, TRAINING, differentiate, labels, lower, run, update
 from dlc.compiler.passes.lower import UnknownDimension
 from dlc.compiler.text import to_text
@@ -25,6 +25,15 @@ TURNS = [name for name in labels(TRAINING) if name.split(".")[0] in OPTIONAL]
 
 def size(graph: Graph) -> int:
     return sum(node.op != "Constant" for node in graph.nodes)
+
+
+def remaining(graph: Graph) -> int:
+    """The nodes that a session keeps once the batch is fixed: what depends on shapes alone folds away."""
+    fixed: set[Value] = set()
+    for node in graph.nodes:
+        if node.op in ("Constant", "Shape") or fixed.issuperset(node.operands()):
+            fixed.update(node.outputs)
+    return sum(fixed.isdisjoint(node.outputs) for node in graph.nodes)
 
 
 def same(graph: Graph, other: Graph, batch: int = 5) -> None:
@@ -52,10 +61,10 @@ def test_each_optional_pass_can_be_left_out(left_out: str, optimizer: str) -> No
 
 
 @pytest.mark.parametrize(("graph", "most"), [
-    (logistic(sgd()), 25), (mlp(sgd()), 32), (mlp(sgd(None)), 34), (mlp(adam()), 87),
+    (logistic(sgd()), 24), (mlp(sgd()), 29), (mlp(sgd(None)), 31), (mlp(adam()), 84),
 ], ids=["logistic", "mlp", "mlp, run-time rate", "mlp, adam"])  # fmt: skip
 def test_node_counts_do_not_grow(graph: Graph, most: int) -> None:
-    assert size(run(graph, TRAINING)) <= most
+    assert remaining(run(graph, TRAINING)) <= most
 
 
 def test_sgd_makes_no_gradient_of_a_matrix() -> None:

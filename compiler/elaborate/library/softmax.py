@@ -1,0 +1,50 @@
+"""Softmax and its logarithm, over all of an axis or over a part of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dlc.compiler.build import current, op, private
+from dlc.compiler.elaborate.library.functions import axis_of, floating, function
+from dlc.compiler.elaborate.library.reductions import LOWEST, mask_for
+from dlc.compiler.elaborate.problems import Problem
+from dlc.compiler.graph import Value
+from dlc.compiler.types import Dim
+
+
+@function("softmax")
+def softmax(x: Any, axis: Any = -1, mask: Any = None, causal: bool = False) -> Value:
+    """exp(x) over its sum along an axis. What the mask leaves out gets 0; where it leaves out all, each gets the same.
+
+    `causal` is for scores of queries by keys, `[..., T, T]`: no query sees a key that comes after it.
+    """
+    value = _visible(floating(x, "softmax"), "softmax", mask, causal)
+    return op.Softmax(value, axis=axis_of(value, axis))
+
+
+@function("log_softmax")
+def log_softmax(x: Any, axis: Any = -1, mask: Any = None, causal: bool = False) -> Value:
+    """The logarithm of `softmax`; what is left out gets the lowest number there is."""
+    value = _visible(floating(x, "log_softmax"), "log_softmax", mask, causal)
+    return op.LogSoftmax(value, axis=axis_of(value, axis))
+
+
+def _visible(x: Value, what: str, mask: Any, causal: bool) -> Value:
+    """The lowest number in place of what does not count: its exponential is 0, and no infinity makes NaN."""
+    seen = None if mask is None else mask_for(x, mask)
+    if causal:
+        if x.type.rank < 2 or x.shape[-1] != x.shape[-2]:
+            raise Problem("E0301", f"`{what}` with `causal` wants as many queries as keys", f"this is {x.type}")
+        earlier = _lower_triangle(x.shape[-1])
+        seen = earlier if seen is None else op.And(seen, earlier)
+    if seen is None:
+        return x
+    return op.Where(seen, x, LOWEST.get(x.dtype, -3e38))
+
+
+def _lower_triangle(size: Dim) -> Value:
+    """bool[size, size]: is the column no further than the row?"""
+    row: Value = current().constant(np.arange(size)) if isinstance(size, int) else op.Range(0, private.Size(dim=size), 1)
+    return op.GreaterOrEqual(private.ReshapeTo(row, shape=(size, 1)), row)
