@@ -10,8 +10,8 @@ from dlc.dsl import ast
 from dlc.dsl.layout import CLOSE, DEDENT, HARD, SPACE, Indent, Line, Mark, Open
 
 Piece = Any
-"""The text of a token, a tree still to be taken apart, an item of the layout, one of the three below, a list of pieces, or a
-function from the text to pieces, which is called when all before it is written."""
+"""The text of a token, a tree still to be taken apart, an item of the layout, one of the three below, a list of pieces,
+or a function from the text to pieces, which is called when all before it is written."""
 
 ANY, ENDING = Mark("any"), Mark("ending")
 """The next token whatever it is; comments that stand before a closing bracket."""
@@ -19,8 +19,8 @@ ANY, ENDING = Mark("any"), Mark("ending")
 
 @dataclass(frozen=True, slots=True)
 class Separator:
-    """Where a statement begins, or a body ends (`last`). `declaration` tells those of the file: may it stand close to the
-    one before?"""
+    """Where a statement begins, or a body ends (`last`). `declaration` tells those of the file: may it stand close to
+    the one before?"""
 
     first: bool = False
     last: bool = False
@@ -37,7 +37,7 @@ class Text(Protocol):
 
 Rule = Callable[[Any, Text], list[Piece]]
 
-GROUP, STRICT = Open(), Open(strict=True)
+GROUP = Open()
 TIGHT, WIDE = Line(""), Line(" ")
 
 
@@ -59,19 +59,20 @@ def _filled(parts: Sequence[Piece]) -> list[Piece]:
     return [parts[0], *rest]
 
 
-def _enclosed(opener: str, inner: Sequence[Piece], closer: str, space: Piece = TIGHT, broken: bool = False) -> list[Piece]:
+def _enclosed(
+    opener: str, inner: Sequence[Piece], closer: str, space: Piece = TIGHT, broken: bool = False
+) -> list[Piece]:
     """`inner` between brackets, indented below them if it does not fit."""
-    group = Open(strict=True, broken=broken)
-    return [group, opener, Indent(), space, *inner, ENDING, DEDENT, space, closer, CLOSE]
+    return [Open(broken), opener, Indent(), space, *inner, ENDING, DEDENT, space, closer, CLOSE]
 
 
 def _bracket(opener: str, parts: Sequence[Piece], closer: str) -> list[Piece]:
     """A list in brackets: on one line, else on one line of its own, else each part on its line."""
     if not parts:
-        return [STRICT, opener, Indent(), ENDING, DEDENT, TIGHT, closer, CLOSE]
+        return [GROUP, opener, Indent(), ENDING, DEDENT, TIGHT, closer, CLOSE]
     if len(parts) > 4 and all(isinstance(part, ast.Literal_ | ast.Unary) for part in parts):
         return _enclosed(opener, _filled(parts), closer)
-    return _enclosed(opener, [STRICT, *_commas(parts), CLOSE], closer)
+    return _enclosed(opener, [GROUP, *_commas(parts), CLOSE], closer)
 
 
 def _broken(first: Sequence[Piece], rest: Sequence[Piece], columns: int = 2) -> list[Piece]:
@@ -90,7 +91,7 @@ def _series(word: str, parts: Sequence[Piece]) -> list[Piece]:
 
 def _body(statements: Sequence[ast.Statement]) -> list[Piece]:
     if not statements:
-        return [STRICT, "{", Indent(), Separator(first=True, last=True), DEDENT, WIDE, "}", CLOSE]
+        return [GROUP, "{", Indent(), Separator(first=True, last=True), DEDENT, WIDE, "}", CLOSE]
     inner = [piece for at, each in enumerate(statements) for piece in (Separator(first=at == 0), each)]
     return ["{", Indent(always=True), *inner, Separator(last=True), DEDENT, HARD, "}"]
 
@@ -129,7 +130,7 @@ def _equation(value: ast.Expr | ast.Chain, text: Text) -> list[Piece]:
     elif isinstance(value, ast.Pipeline):
         stages, inner = value.stages, _flow([value.source], value.stages, text, 0)
     broken = text.begins_line(value) or any(map(text.after_break, stages))
-    return [SPACE, Open(broken=broken), "=", Indent(), WIDE, *inner, DEDENT, CLOSE]
+    return [SPACE, Open(broken), "=", Indent(), WIDE, *inner, DEDENT, CLOSE]
 
 
 def _fan(part: ast.Fan, text: Text) -> list[Piece]:
@@ -161,10 +162,10 @@ def _scan(part: ast.Scan, text: Text) -> list[Piece]:
     if part.along is not None:
         rest += [WIDE, "along", SPACE, part.along]
     if part.carries:
-        rest += [WIDE, "from", SPACE, STRICT, Indent(len("from ")), *_commas(part.carries), DEDENT, CLOSE]
+        rest += [WIDE, "from", SPACE, GROUP, Indent(len("from ")), *_commas(part.carries), DEDENT, CLOSE]
     if part.until is not None:
         rest += [WIDE, "until", SPACE, part.until]
-    return [STRICT, *first, Indent(4), *rest, DEDENT, CLOSE, SPACE, *_body(part.body)]
+    return [GROUP, *first, Indent(4), *rest, DEDENT, CLOSE, SPACE, *_body(part.body)]
 
 
 # --------------------------------------------------------------------------------------------- expressions

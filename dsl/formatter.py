@@ -1,8 +1,8 @@
 """The one layout of `.net` text: `format_text`.
 
-It has no options. The author's breaks between the stages of a pipeline, between the branches of a fan-out, after the `=`
-of a declaration and after the `{` of `repeat` and `for` are kept, and up to one empty line between statements; all else
-follows from the program. No token is changed; only a comma before a closing bracket, which means nothing, is left out.
+It has no options. The author's breaks between the stages of a pipeline, between the branches of a fan-out, after the
+`=` of a declaration and after the `{` of `repeat` and `for` are kept, and up to one empty line between statements; all
+else follows from the program. No token changes, but a comma before a closing bracket, which means nothing, goes.
 
 The tree says what belongs together, the tokens are those of the text. Nothing recurses.
 """
@@ -39,7 +39,7 @@ class _Gap:
 
 
 def format_text(text: str, file: str) -> str:
-    """The text in its one layout; the program and its comments are the same. Raises SourceError if it does not parse."""
+    """The text in its one layout, program and comments unchanged. Raises SourceError if it does not parse."""
     tree = parse(text, file)
     result = layout(_Writer(tree, text, file).items(tree))
     if parse(result, file) != tree or _words(result) != _words(text):
@@ -140,7 +140,7 @@ class _Writer:
 
 
 def _outside(items: Sequence[Item]) -> Iterator[Item]:
-    """A comment at the end of a line stands outside the groups that end with what is before it: it breaks none of them."""
+    """A comment at the end of a line stands outside the groups that end with what is before it: it breaks none."""
     held: list[Item] = []
     for item in items:
         if isinstance(item, Remark) and not item.own:
@@ -165,7 +165,9 @@ def _needed_commas(tree: ast.Source) -> set[Position]:
     return result
 
 
-def _with_gaps(tokens: Sequence[Token], notes: Sequence[Comment], needed: set[Position]) -> tuple[list[Token], list[_Gap]]:
+def _with_gaps(
+    tokens: Sequence[Token], notes: Sequence[Comment], needed: set[Position]
+) -> tuple[list[Token], list[_Gap]]:
     """The tokens but for commas that mean nothing, and what stands before each of them and before the end."""
     kept: list[Token] = []
     gaps = [_Gap([], False)]

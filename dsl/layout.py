@@ -1,13 +1,14 @@
 """Text on a page of limited width: where lines end, how far they are indented, where comments stand.
 
-What is to be laid out is flat: a list of `Item`s in which groups open and close. A group is either on one line or broken,
-and then every `Line` that belongs to it directly ends a line. Each group decides for itself, from the left.
+What is to be laid out is flat: a list of `Item`s in which groups open and close. A group is either on one line or
+broken, and then every `Line` that belongs to it directly ends a line. Each group decides for itself, from the left.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 WIDTH = 120
 STEP = 2
@@ -27,9 +28,9 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Begins a group. A `strict` one is broken as soon as any line within it, however deep, has to end."""
+    """Begins a group. It is broken if that is wanted, if it does not fit, or if any line within it has to end, however
+    deep: so a text that is laid out already keeps its breaks."""
 
-    strict: bool = False
     broken: bool = False
 
 
@@ -181,10 +182,7 @@ def _broken(items: Sequence[Item]) -> set[int]:
         elif item is CLOSE:
             around.pop()
         if item is HARD or isinstance(item, Remark) or (isinstance(item, Open) and item.broken):
-            for each in around:
-                group = items[each]
-                if isinstance(group, Open) and (group.strict or group.broken):
-                    result.add(each)
+            result.update(around)
     return result
 
 
@@ -224,7 +222,7 @@ def _spaced(page: _Page) -> list[_Row]:
     starts = [*page.starts, (len(page.rows), False)]
     result = page.rows[: starts[0][0]]
     single = False
-    for (start, close), (stop, _) in zip(starts, starts[1:], strict=False):
+    for (start, close), (stop, _) in pairwise(starts):
         before, single = single, sum(bool(row.text) for row in page.rows[start:stop]) == 1
         if result and not (close and before and single):
             result.append(_Row(0))

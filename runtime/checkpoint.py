@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from dlc.runtime.atomic import disk_error, write_atomically
 from dlc.runtime.errors import InputError
 

@@ -30,8 +30,8 @@ CURVES_SECONDS = 30.0
 @dataclass(frozen=True)
 class Schedule:
     """The numbers of a run: `total` steps in epochs of `per_epoch`; `keep` is how the best weights are chosen,
-    {"direction", "split", "metric"}, and `early_stop` the same with "patience", if the run may stop early. A checkpoint is
-    due after `seconds`, and after every `every` steps if given."""
+    {"direction", "split", "metric"}; `early_stop` is the same with "patience", if the run may stop early. A checkpoint
+    is due after `seconds`, and after every `every` steps if given."""
 
     seed: int
     batch: int

@@ -5,24 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dlc.compiler.program import Program
 from dlc.runtime import session
-from dlc.runtime.checkpoint import Array, Best, Checkpoint, Checkpoints
+from dlc.runtime.checkpoint import Best, Checkpoint, Checkpoints
 from dlc.runtime.compiled import Compiled
-from dlc.runtime.data import Dataset, batches, prepare, steps_per_epoch
+from dlc.runtime.data import Dataset, prepare, steps_per_epoch
 from dlc.runtime.diagnose import by_gradients
 from dlc.runtime.errors import InputError
 from dlc.runtime.evaluate import Evaluator
-from dlc.runtime.folder import RunFolder
+from dlc.runtime.folder import RunFolder, refuse_occupied
 from dlc.runtime.interrupt import Interrupted
 from dlc.runtime.loop import Identity, Loop, Schedule
+from dlc.runtime.patience import Patience
 from dlc.runtime.report.display import Display
-from dlc.runtime.session import Device, open_session, silent
+from dlc.runtime.session import Device, silent
+from dlc.runtime.start import earlier, initial
 from dlc.runtime.stepper import Stepper
 
 
@@ -32,7 +33,8 @@ class Options:
 
     `epochs` and `steps` are ends: the run stops at whichever comes first, and one that is given here replaces both of
     the file's. `threads` 0 is ONNX Runtime's default. A checkpoint is written at the end of epochs (of those shorter
-    than a second not each) and at least every `checkpoint_seconds`, and exactly every `checkpoint_steps` if given.
+    than a second not each) and at least every `checkpoint_seconds` (60 if the file says nothing either), and exactly
+    every `checkpoint_steps` if given. `after` is the folder of the run that the file says to start from.
     """
 
     device: str | None = None
@@ -40,8 +42,9 @@ class Options:
     seed: int | None = None
     epochs: int | None = None
     steps: int | None = None
-    checkpoint_seconds: float = 60.0
+    checkpoint_seconds: float | None = None
     checkpoint_steps: int | None = None
+    after: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ class View:
 @dataclass(frozen=True)
 class Result:
     """How a run ended. `values` are those of its last epoch, `{"train": {"loss": ...}, "dev": {"loss": ..., "acc":
-    ...}}`; `best` is None only if no value was ever finite. `seconds` are those of this process."""
+    ...}}`; `best` is None only if no value was ever finite. `seconds` are those of this process, `reason` says in a few
+    words why the run ended."""
 
     folder: Path
     step: int
@@ -66,8 +70,10 @@ class Result:
     best: Best | None
     values: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     seconds: float = 0.0
+    reason: str = ""
 
 
+CHECKPOINT_SECONDS = 60.0
 DEFAULT = Options()
 UNSEEN = View()
 
@@ -77,19 +83,22 @@ def train(program: Program, run: str, folder: Path, options: Options = DEFAULT, 
 
     Raises SourceError (the file), DataError (the data), UsageError (the folder holds something), InputError, RunError
     (a value that is not finite, the disk, the lock) and Interrupted. The folder is made only once the program is
-    compiled and the data is read.
+    compiled, the data is read and every weight has its first value.
     """
     start = time.monotonic()
+    refuse_occupied(folder)
     compiled = Compiled.of(program, run)
+    after = earlier(compiled, options.after, folder)
     asked = _asked(compiled, options, {})
+    if after is not None:
+        asked["after"] = str(after.resolve())
     device = session.device(asked["device"], view.note)
     dataset = _data(compiled, view)
     schedule = _schedule(compiled, asked, options, dataset, view)
     asked["versions"] = session.versions(device, asked["threads"])
-    with RunFolder.create(folder, asked) as made:
-        compiled.write(made.model, program)
-        stepper = _stepper(compiled, device, asked)
-        stepper.load(_initial(compiled, stepper, dataset, schedule))
+    stepper = _stepper(compiled, device, asked)
+    stepper.load(initial(compiled, stepper, dataset, schedule.seed, schedule.batch, after, view.note))
+    with RunFolder.create(folder, asked, lambda made: compiled.write(made.model, program)) as made:
         loop = _loop(made, compiled, stepper, device, asked, dataset, schedule, None)
         return _run(loop, compiled, schedule, made, view, start)
 
@@ -115,7 +124,8 @@ def resume(folder: Path, options: Options = DEFAULT, view: View = UNSEEN, progra
         stepper = _stepper(compiled, device, asked)
         checkpoint = Checkpoints(opened.path, view.note).latest()
         if checkpoint is None:
-            stepper.load(_initial(compiled, stepper, dataset, schedule))
+            after = Path(asked["after"]) if asked.get("after") else None
+            stepper.load(initial(compiled, stepper, dataset, schedule.seed, schedule.batch, after, view.note))
         else:
             if checkpoint.seed != schedule.seed:
                 raise InputError(
@@ -127,13 +137,13 @@ def resume(folder: Path, options: Options = DEFAULT, view: View = UNSEEN, progra
             ):
                 view.note(note)
             stepper.load(checkpoint.tensors)
-        if checkpoint is not None and checkpoint.step >= schedule.total:
-            view.note(f"the run has reached its end, step {checkpoint.step}; give more --epochs or --steps to go on")
-            return Result(folder, checkpoint.step, checkpoint.epoch, checkpoint.best)
+        if checkpoint is not None and (reason := _ended(checkpoint, schedule, view)):
+            opened.conclude(reason)
+            return Result(folder, checkpoint.step, checkpoint.epoch, checkpoint.best, reason=reason)
+        if program is not None:
+            opened.replace_model(partial(compiled.write, program=program))
         for name, (old, new) in opened.record_resume(checkpoint.step if checkpoint else 0, asked).items():
             view.note(f"{name} was {old} and is {new}")
-        if program is not None:
-            compiled.write(opened.model, program)
         loop = _loop(opened, compiled, stepper, device, asked, dataset, schedule, checkpoint)
         return _run(loop, compiled, schedule, opened, view, start)
 
@@ -143,8 +153,21 @@ def _run(loop: Loop, compiled: Compiled, schedule: Schedule, folder: RunFolder, 
         compiled.run, schedule.total, schedule.per_epoch, batch=schedule.batch, start_step=loop.done
     ) as display:
         loop.run(display)
+    folder.conclude(loop.reason)
     epochs = loop.done // schedule.per_epoch
-    return Result(folder.path, loop.done, epochs, loop.best, loop.values, time.monotonic() - start)
+    return Result(folder.path, loop.done, epochs, loop.best, loop.values, time.monotonic() - start, loop.reason)
+
+
+def _ended(checkpoint: Checkpoint, schedule: Schedule, view: View) -> str:
+    """Why there is nothing to go on with; empty if there is."""
+    if checkpoint.step >= schedule.total:
+        view.note(f"the run has reached its end, step {checkpoint.step}; give more --epochs or --steps to go on")
+        return f"all {checkpoint.step} steps are done"
+    patience = Patience.of(schedule.early_stop, checkpoint.patience)
+    if patience is None or not patience.over:
+        return ""
+    view.note(f"the run has stopped early: {patience.reason}; to go on, give `early_stop` more patience in the file")
+    return patience.reason
 
 
 def _asked(compiled: Compiled, options: Options, before: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,6 +193,7 @@ def _asked(compiled: Compiled, options: Options, before: Mapping[str, Any]) -> d
         "device": of("device", options.device, "auto"),
         "threads": of("threads", options.threads, 0),
         "batch": file.get("batch", 32),
+        "after": before.get("after"),
         **ends,
         "written": written,
     }
@@ -204,28 +228,22 @@ def _schedule(compiled: Compiled, asked: Mapping[str, Any], options: Options, da
         keep = {"direction": "lowest", "split": "dev" if "dev" in dataset.splits else "train", "metric": "loss"}
         if keep["split"] == "train":
             view.note("there is no dev split: the weights of the epoch with the lowest training loss are the best")
-    if keep["split"] not in dataset.splits:
-        missing = f"the data `{compiled.data}` has no such split"
-        told = "choose on dev, report test once" if keep["split"] == "test" else missing
-        help = "for example `dev = holdout(train, 0.1)`, above or below the other splits"
-        raise InputError(f"`keep` looks at the split {keep['split']}: {told}", help)
-    return Schedule(
-        asked["seed"], asked["batch"], min(ends), per_epoch, keep, options.checkpoint_seconds, options.checkpoint_steps
-    )
+    early_stop = compiled.settings.get("early_stop")
+    for key, looks in (("keep", keep), ("early_stop", early_stop)):
+        if looks is not None and looks["split"] not in dataset.splits:
+            missing = f"the data `{compiled.data}` has no such split"
+            told = "choose on dev, report test once" if looks["split"] == "test" else missing
+            help = "for example `dev = holdout(train, 0.1)`, above or below the other splits"
+            raise InputError(f"`{key}` looks at the split {looks['split']}: {told}", help)
+    seconds = options.checkpoint_seconds
+    if seconds is None:
+        seconds = float(compiled.settings.get("checkpoint", CHECKPOINT_SECONDS))
+    every = options.checkpoint_steps
+    return Schedule(asked["seed"], asked["batch"], min(ends), per_epoch, keep, seconds, every, early_stop)
 
 
 def _stepper(compiled: Compiled, device: Device, asked: Mapping[str, Any]) -> Stepper:
     return Stepper(compiled.file(f"{compiled.run}.step.onnx"), device, asked["batch"], asked["threads"])
-
-
-def _initial(compiled: Compiled, stepper: Stepper, dataset: Dataset, schedule: Schedule) -> dict[str, Array]:
-    """Every carried value from the seed (and from the first batch, where initializers read it)."""
-    opened = open_session(compiled.file(f"{compiled.run}.init.onnx"), spinning=False)
-    first = next(batches(dataset.split("train"), schedule.batch, schedule.seed, 0))
-    available: dict[str, Any] = {**first, "seed": np.asarray(schedule.seed, np.int64)}
-    names = [each.name for each in opened.get_outputs()]
-    values = opened.run(names, {each.name: available[each.name] for each in opened.get_inputs()})
-    return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
 
 
 def _loop(
@@ -238,7 +256,8 @@ def _loop(
         evaluator = Evaluator(*files, device, asked["threads"])
     identity = Identity(compiled.graph_hash, asked["versions"], str(compiled.origin.get("sha256", "")))
     diagnose = by_gradients(lambda: compiled.program(folder.model), compiled.run)
-    return Loop(folder, stepper, evaluator, dataset, schedule, identity, diagnose, checkpoint)
+    begin = checkpoint is None and ("after" in compiled.settings or "load" in compiled.settings)
+    return Loop(folder, stepper, evaluator, dataset, schedule, identity, diagnose, checkpoint, begin)
 
 
 __all__ = ["Interrupted", "Options", "Result", "View", "resume", "train"]

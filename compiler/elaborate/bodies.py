@@ -8,7 +8,7 @@ from typing import Any
 from dlc.compiler.elaborate import expressions
 from dlc.compiler.elaborate.context import Elaborator, Frame
 from dlc.compiler.elaborate.entities import POISON, Binding, Distribution, Instance, Template, describe
-from dlc.compiler.elaborate.names import give
+from dlc.compiler.elaborate.names import find, give
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
 from dlc.compiler.types import ONNX_NUMBER, Dim, Polynomial, Type, symbol
@@ -72,7 +72,7 @@ def statement_of(e: Elaborator, statement: ast.Statement, frame: Frame) -> None:
         case ast.Assert():
             _assert(e, statement, frame)
         case ast.Ragged():
-            raise Problem("E0206", "`ragged` is not there yet", "padded dimensions come with a later version of dlc")
+            _ragged(e, statement, frame)
         case _:
             where = WHERE.get(type(statement), "another place")
             raise Problem("E0206", f"this statement belongs into {where}")
@@ -193,6 +193,23 @@ def _next(e: Elaborator, statement: ast.Next, frame: Frame) -> None:
         if value.type != kind:
             raise Problem("E0301", f"`{bind.name.text}` is {kind}, and would become {value.type}", span=bind.value.span)
         e.moved[address] = value
+
+
+def _ragged(e: Elaborator, statement: ast.Ragged, frame: Frame) -> None:
+    if statement.dim.text not in frame.dims:
+        guess = nearest(statement.dim.text, frame.dims)
+        label = f"did you mean `{guess}`?" if guess else "no input here has it"
+        raise Problem("E0305", f"there is no dimension `{statement.dim.text}`", label, span=statement.dim.span)
+    dim, _ = frame.dims[statement.dim.text]
+    binding = find(e, frame, statement.length.text, statement.length.span)
+    binding.used = True
+    if binding.value is POISON:
+        return
+    if not isinstance(binding.value, Value) or binding.value.dtype not in ("i64", "i32") or binding.value.type.rank != 1:
+        what = f"this is {describe(binding.value)}"
+        raise Problem("E0302", "lengths are one integer for each example: `i64[B]`", what, span=statement.length.span)
+    if isinstance(dim, Polynomial):  # a size that is known is padded all the same, but other axes may have it too
+        e.ragged[dim] = (binding.value, statement.span)
 
 
 def _assert(e: Elaborator, statement: ast.Assert, frame: Frame) -> None:

@@ -23,15 +23,15 @@ from dlc.compiler.elaborate.entities import (
     Template,
     describe,
 )
+from dlc.compiler.elaborate.library.masks import insist
 from dlc.compiler.elaborate.problems import Application, Problem
 from dlc.compiler.graph import Value
 from dlc.compiler.types import Polynomial
 from dlc.dsl import ast
 from dlc.dsl.diagnostics import nearest
 
-
 HIDDEN = ("e", "frame", "written")
-"""Parameters of a Python function that the elaborator gives: itself, the frame, and the arguments as they are written."""
+"""Parameters of a Python function that the elaborator gives: itself, the frame, the arguments as they are written."""
 
 
 def call(e: Elaborator, expr: ast.Call, frame: Frame, place: Place | None = None) -> Any:
@@ -266,6 +266,9 @@ def _builtin(
             raise Problem(
                 "E0205", f"`{function.name}` needs `{wanted[0]}`", span=span, notes=(f"it has {_list(known)}",)
             )
+    if e.ragged and "mask" in parameters and not variadic:
+        default = parameters["axis"].default if "axis" in parameters else None
+        insist(e, function.name, dict(zip(known, positional, strict=False)) | named, default)
     extra: dict[str, Any] = {"e": e, "frame": frame, "written": args}
     return function.call(*(extra[name] for name in hidden), *positional, **named)
 

@@ -113,6 +113,8 @@ class Elaborator:
         self.stages: list[Stage] = []
         self.records: Any = None  # in a data section: what `raw` is
         self.optimizer: Any = None  # while an optimizer's block is applied: where its states belong
+        self.augmenting = False
+        self.ragged: dict[Dim, tuple[Value, ast.Span]] = {}  # padded dimensions: the true lengths, and who says so
         self.metric_names: tuple[str, ...] = ()
         self._taken: set[str] = set()
 

@@ -242,6 +242,43 @@ def prepare(e: Elaborator, data: ast.Data, module: Module) -> tuple[dict[str, Va
     return outputs, plan
 
 
+def augment(e: Elaborator, source: ast.Data, module: Module, fields: dict[str, Value]) -> dict[str, Value]:
+    """The fields as the training step sees them: a batch of each, changed at random; problems are reported.
+
+    Here alone a name may be given again: `image = image -> random_flip`.
+    """
+    frame = frame_of(source, module)
+    frame.scope.names.update({name: Binding(value, source.span, used=True) for name, value in fields.items()})
+    changed = dict(fields)
+    e.augmenting = True
+    for section in source.body:
+        if not isinstance(section, ast.Section) or section.name.text != "augment":
+            continue
+        for statement in section.body:
+            if not isinstance(statement, ast.Assign):
+                e.report.add(
+                    Problem("E0206", "an `augment` section has lines such as `image = image -> f`"), statement.span
+                )
+                continue
+            value = expressions.evaluate(e, statement.value, frame)
+            values = [value] if len(statement.names) == 1 else value
+            if value is POISON or not isinstance(values, list | tuple) or len(values) != len(statement.names):
+                if value is not POISON:
+                    text = f"{len(statement.names)} names for {describe(value)}"
+                    e.report.add(Problem("E0302", text), statement.value.span)
+                continue
+            for name, each in zip(statement.names, values, strict=True):
+                if name.text in fields and (not isinstance(each, Value) or each.type != fields[name.text].type):
+                    text = f"`{name.text}` is {fields[name.text].type}, and would become {describe(each)}"
+                    e.report.add(Problem("E0602", text), statement.value.span)
+                    continue
+                frame.scope.names[name.text] = Binding(each, name.span, used=True)
+                if name.text in fields:
+                    changed[name.text] = each
+    e.augmenting = False
+    return changed
+
+
 def _ordered_by(e: Elaborator, data: ast.Data, records: Records, name: str) -> None:
     """The record that a split is stratified by is read, whether or not a field is made of it."""
     if name in records.plan.records:
@@ -303,7 +340,7 @@ def _splits(e: Elaborator, data: ast.Data, frame: Frame, plan: Plan) -> Reader |
                     plan.splits.append({"name": name.text, "reader": target.name, "args": [], "named": arguments})
                     reader = reader or found.value
                 case ast.Section(name=ast.Name(text="augment")):
-                    raise Problem("E0206", "`augment` is not there yet", "it comes with a later version of dlc")
+                    continue  # batched, at the front of the training step: see `augment`
                 case _:
                     raise Problem(
                         "E0206",

@@ -90,8 +90,8 @@ def address(path: tuple[str | int, ...]) -> str:
 
 
 def snake(name: str) -> str:
-    """A block's name as a part of an address: `ConvBN` is `conv_bn`, `MLPConv` is `mlp_conv`."""
-    name = re.sub(r"([A-Z0-9]+)([A-Z][a-z])", r"\1_\2", name)
+    """A block's name as a part of an address: `ConvBN` is `conv_bn`, `MLPConv` is `mlp_conv`, `PReLU` is `p_relu`."""
+    name = re.sub(r"([A-Z0-9]+)([A-Z][a-z])", r"\1_\2", name.replace("ReLU", "Relu"))
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
@@ -130,6 +130,7 @@ class Instance:
     children: dict[Hashable, Any] = field(default_factory=dict)
     parameters: dict[str, str] = field(default_factory=dict)
     inside: Scope | None = None
+    dims: dict[str, Any] = field(default_factory=dict)
     text: str = ""
 
     @property

@@ -89,7 +89,7 @@ def _body(e: Elaborator, instance: Instance, values: list[Any], named: dict[str,
         body, returns = instance.net.body, ()
     scope = Scope(instance.settings)
     frame = Frame(module, scope, instance, instance.place)
-    instance.inside = scope
+    instance.inside, instance.dims = scope, frame.dims
     if isinstance(body, ast.Chain):
         if named:
             raise calls.no_setting(instance.text, next(iter(named)), [], span)

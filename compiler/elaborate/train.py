@@ -29,11 +29,14 @@ def elaborate(e: Elaborator, section: ast.Train) -> Run:
     given = data.fields(e, source, module.home[section.data.text])
     for name, each in given.items():
         run.fields[name] = e.builder.input(name, each.type.with_shape((symbol("B"), *each.type.shape)))
+    if e.mode.training and not e.mode.initial:
+        run.fields = data.augment(e, source, module.home[section.data.text], run.fields)
     e.frozen = tuple(str(ref) for each in section.body if isinstance(each, ast.Freeze) for ref in each.refs)
     wire(e, section, net, instance, given, run)
     if e.report.failed:
         return run  # its names have no values: what the section says of them would be one mistake more for each
     frame = Frame(module, Scope(instance.inside), Instance(None, Place((run.name,)), section.span), Place((run.name,)))
+    frame.dims = instance.dims
     run.frame = frame
     for name, value in run.fields.items():
         if frame.scope.find(name) is None:

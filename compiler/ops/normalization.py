@@ -55,7 +55,7 @@ def _channel_mean(x: Value, size: int, mirrored: bool) -> Value:
 
 
 def _batch_norm(call: Call) -> list[Type]:
-    """Only by statistics that are given: in training mode the operator has no CUDA kernel and keeps a biased variance."""
+    """Only by statistics that are given: in training mode it has no CUDA kernel and keeps a biased variance."""
     x = expect(call, 0, FLOATS)
     if call.get("training_mode", 0) or call.outputs != 1:
         raise IllTyped("BatchNormalization in training mode is not supported: write the statistics out")

@@ -130,7 +130,8 @@ def _(x: Array, *, kernel_shape: Ints, count_include_pad: int = 0, **attributes:
     padded = pad(x, found, 0)
     given = windows("AveragePool", {**attributes, "ceil_mode": 0}, x.shape[2:], kernel_shape)
     total: Array = sum((padded[at] for _, at in taps(found, counts)), np.zeros((), x.dtype))
-    return total / divisors(found, x.shape[2:], given.pads, count_include_pad)
+    mean: Array = total / divisors(found, x.shape[2:], given.pads, count_include_pad)
+    return mean
 
 
 @gradient("AveragePool")

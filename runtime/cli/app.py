@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dlc.runtime.cli import weights as weights_commands
 from dlc.runtime.cli.terminal import Terminal
 from dlc.runtime.errors import UsageError
 
@@ -41,8 +42,6 @@ Sets = Annotated[
     typer.Option("--set", metavar="NAME=VALUE", help="Another value for a `let` of the file. May be repeated."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON value to standard output, for programs.")]
-
-
 Folder = Annotated[str, typer.Argument(metavar="RUN_FOLDER", help="The folder of a run.", show_default=False)]
 Weights = Annotated[str, typer.Option("--weights", metavar="best|last|FILE", help="Which weights.")]
 Threads = Annotated[
@@ -212,7 +211,7 @@ def compile(
 
 @command(
     "dlc train lenet.net -o runs/lenet --set lr=0.01",
-    "dlc train facenet.net:siamese -o runs/siamese --device cuda",
+    "dlc train transfer.net:tune -o runs/tune --after runs/settle",
     "dlc train --resume runs/lenet",
 )
 def train(
@@ -232,6 +231,16 @@ def train(
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed than the file's.", show_default=False)] = None,
     device: Devices = None,
     threads: Threads = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="End after so many epochs in all.", show_default=False)
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="End after so many steps in all.", show_default=False)
+    ] = None,
+    after: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Where the run is that the file says to start after.", show_default=False),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No display of the progress.")] = False,
     set: Sets = None,
     json: Json = False,
@@ -239,17 +248,20 @@ def train(
     """Train a run, or go on with one that was interrupted.
 
     Ctrl-C ends it after a whole step, with everything saved; --resume goes on as if it had never stopped.
-    With --resume, --set gives a `let` another value from here on; a file reads the program anew.
+    With --resume, --set gives a `let` another value from here on; a file reads the program anew. --epochs and --steps
+    replace both of the file's; the run ends at whichever comes first.
     """
     from dlc.runtime.cli.train import How, train
     from dlc.runtime.cli.train import resume as go_on
 
-    how = How(seed, device.value if device is not None else None, threads, quiet)
+    how = How(seed, device.value if device is not None else None, threads, quiet, epochs, steps)
     if resume is not None:
         if output is not None:
             raise UsageError(
                 "--resume names the folder of the run; -o would name another", f"dlc train --resume {resume}"
             )
+        if after is not None:
+            raise UsageError("--after is for a new run: this one has begun", f"dlc train --resume {resume}")
         return partial(go_on, resume, file, set or [], how)
     if file is None:
         raise UsageError(
@@ -257,7 +269,7 @@ def train(
         )
     if output is None:
         raise UsageError("expected -o and the folder of the new run", f"for example dlc train {file} -o runs/first")
-    return partial(train, file, set or [], output, how)
+    return partial(train, file, set or [], output, after, how)
 
 
 @command("dlc eval runs/lenet", "dlc eval runs/lenet --on dev --weights last", name="eval")
@@ -354,6 +366,8 @@ def explain(
     from dlc.runtime.cli.explain import explain
 
     return partial(explain, code)
+
+app.add_typer(weights_commands.app, name="weights", context_settings=OPTIONS)
 
 
 def parse(args: Sequence[str]) -> Work | None:

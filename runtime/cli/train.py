@@ -15,7 +15,7 @@ from dlc.runtime.errors import UsageError
 if TYPE_CHECKING:
     from dlc.compiler.program import Program
     from dlc.runtime.report.display import Display
-    from dlc.runtime.train import Result
+    from dlc.runtime.train import Options, Result
 
 
 @dataclass(frozen=True)
@@ -26,25 +26,34 @@ class How:
     device: str | None = None
     threads: int | None = None
     quiet: bool = False
+    epochs: int | None = None
+    steps: int | None = None
+
+    def options(self, after: str | None = None) -> Options:
+        from dlc.runtime.train import Options
+
+        folder = Path(after) if after is not None else None
+        return Options(self.device, self.threads, self.seed, self.epochs, self.steps, after=folder)
 
 
-def train(file: str, assignments: Sequence[str], output: str, how: How, terminal: Terminal) -> None:
+def train(
+    file: str, assignments: Sequence[str], output: str, after: str | None, how: How, terminal: Terminal
+) -> None:
     """Raises what `dlc.runtime.train.train` raises."""
-    from dlc.runtime.train import Options, View, train
+    from dlc.runtime.train import View, train
 
     where = target(file)
     program = open_program(where, lets(assignments), terminal)
     run = run_of(program, where)
     terminal.diagnostics(program.check())
-    options = Options(device=how.device, threads=how.threads, seed=how.seed)
     view = View(_display(how, terminal), terminal.note, terminal.progress)
-    _end(train(program, run, Path(output), options, view), terminal)
+    _end(train(program, run, Path(output), how.options(after), view), terminal)
 
 
 def resume(folder: str, file: str | None, assignments: Sequence[str], how: How, terminal: Terminal) -> None:
     """Raises what `dlc.runtime.train.resume` raises."""
     from dlc.runtime.folder import RunFolder
-    from dlc.runtime.train import Options, View, resume
+    from dlc.runtime.train import View, resume
 
     values = lets(assignments)
     recorded = RunFolder.open(Path(folder)).settings
@@ -53,9 +62,8 @@ def resume(folder: str, file: str | None, assignments: Sequence[str], how: How, 
         program = open_program(target(file), values, terminal)
     elif values:
         program = _again(recorded, values, folder, terminal)
-    options = Options(device=how.device, threads=how.threads, seed=how.seed)
     view = View(_display(how, terminal), terminal.note, terminal.progress)
-    _end(resume(Path(folder), options, view, program), terminal)
+    _end(resume(Path(folder), how.options(), view, program), terminal)
 
 
 def _again(recorded: Mapping[str, Any], values: Mapping[str, str], folder: str, terminal: Terminal) -> Program:
@@ -98,5 +106,6 @@ def _end(result: Result, terminal: Terminal) -> None:
             else None,
             "values": plain(result.values),
             "seconds": result.seconds,
+            "reason": result.reason,
         }
     )

@@ -144,6 +144,6 @@ def by_differences(
 
 
 __all__ = [
-    "build", "by_differences", "close", "evaluate", "gradient_graph", "gradients", "lowered", "run", "same_when_lowered",
-    "second_order_graph", "total", "types",
+    "build", "by_differences", "close", "evaluate", "gradient_graph", "gradients", "lowered", "run",
+    "same_when_lowered", "second_order_graph", "total", "types",
 ]  # fmt: skip

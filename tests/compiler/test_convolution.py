@@ -69,7 +69,9 @@ SPECIAL = {
     "LeNet-5, second": Case((64, 6, 14, 14), (16, 6, 5, 5), {}),
     "blocks, asymmetric": Case((64, 1, 17, 18), (6, 1, 5, 5), {"pads": (2, 1, 1, 2)}),
     "blocks, stride 2 with a remainder": Case((64, 1, 20, 20), (6, 1, 5, 5), {"strides": (2, 2)}),
-    "blocks, stride 3, more unused than padded": Case((64, 1, 28, 28), (6, 1, 5, 5), {"strides": (3, 3), "pads": (1, 0, 0, 0)}),
+    "blocks, stride 3, more unused than padded": Case(
+        (64, 1, 28, 28), (6, 1, 5, 5), {"strides": (3, 3), "pads": (1, 0, 0, 0)}
+    ),
     "unused elements beyond the padding": Case((2, 3, 9, 9), (4, 3, 2, 2), {"strides": (4, 4), "pads": (1, 1, 0, 0)}),
 }  # fmt: skip
 CASES = {**SPECIAL, **{f"random {seed}": random_case(seed) for seed in range(60)}}
@@ -252,15 +254,20 @@ def test_blocks_are_used_where_they_were_measured_to_help(sizes: dict[str, int])
     ("x", "w", "attributes", "message"),
     [
         ((1, 3, 8, 8), (4, 6, 3, 3), {}, "Conv: the input has 3 channels, the weight wants 6"),
-        ((1, 3, 8, 8), (4, 2, 3, 3), {"group": 2}, "Conv: the input has 3 channels, the weight wants 2 in each of 2 groups"),
+        ((1, 3, 8, 8), (4, 2, 3, 3), {"group": 2},
+         "Conv: the input has 3 channels, the weight wants 2 in each of 2 groups"),
         ((1, 4, 8, 8), (3, 2, 3, 3), {"group": 2}, "Conv: 3 filters do not make 2 equal groups"),
         ((1, 3, 8, 8), (4, 3, 9, 3), {}, "Conv: windows of [9, 3] do not fit into [8, 8]"),
-        ((1, 3, 8, 8), (4, 3, 11, 3), {"pads": (1, 0, 1, 0)}, "Conv: windows of [11, 3] do not fit into [8, 8] padded by [1, 0, 1, 0]"),
-        ((1, 3, 8, 8), (4, 3, 3, 3), {"strides": (1,)}, "Conv: strides = [1] for 2 spatial axes: 2 numbers are expected"),
+        ((1, 3, 8, 8), (4, 3, 11, 3), {"pads": (1, 0, 1, 0)},
+         "Conv: windows of [11, 3] do not fit into [8, 8] padded by [1, 0, 1, 0]"),
+        ((1, 3, 8, 8), (4, 3, 3, 3), {"strides": (1,)},
+         "Conv: strides = [1] for 2 spatial axes: 2 numbers are expected"),
         ((1, 3, 8, 8), (4, 3, 3, 3), {"strides": (0, 1)}, "Conv: strides = [0, 1]: 1 is the least"),
         ((1, 3, 8, 8), (4, 3, 3, 3), {"kernel_shape": (5, 5)}, "Conv: kernel_shape = [5, 5], the weight's is [3, 3]"),
-        ((1, 3, 8, 8), (4, 3, 3, 3), {"auto_pad": "SAME"}, "Conv: auto_pad = SAME: NOTSET, VALID, SAME_UPPER or SAME_LOWER is expected"),
-        ((3, 8), (4, 8), {}, "Conv of f32[3, 8] with a weight f32[4, 8]: [N, C, spatial...] and [O, C, kernel...] are expected"),
+        ((1, 3, 8, 8), (4, 3, 3, 3), {"auto_pad": "SAME"},
+         "Conv: auto_pad = SAME: NOTSET, VALID, SAME_UPPER or SAME_LOWER is expected"),
+        ((3, 8), (4, 8), {},
+         "Conv of f32[3, 8] with a weight f32[4, 8]: [N, C, spatial...] and [O, C, kernel...] are expected"),
     ],
 )  # fmt: skip
 def test_messages(x: Any, w: Any, attributes: dict[str, Any], message: str) -> None:

@@ -109,10 +109,10 @@ def detach(x: Any) -> Value:
 
 
 def _extreme(name: str, operator: str, python: Callable[[Any, Any], Any]) -> None:
-    def call(a: Any, b: Any) -> Any:
+    def call(e: Elaborator, a: Any, b: Any) -> Any:
         if not isinstance(a, Value) and not isinstance(b, Value):
             if isinstance(a, Polynomial) or isinstance(b, Polynomial):
-                a, b = tensor(a, "f32"), tensor(b, "f32")
+                a, b = tensor(a, e.mode.working), tensor(b, e.mode.working)
             elif not all(isinstance(each, int | float) and not isinstance(each, bool) for each in (a, b)):
                 wrong = b if isinstance(a, int | float) and not isinstance(a, bool) else a
                 raise Problem("E0302", f"`{name}` compares numbers", f"this is {describe(wrong)}")

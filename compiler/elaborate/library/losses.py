@@ -7,9 +7,9 @@ from typing import Any
 
 from dlc.compiler.build import ints, op
 from dlc.compiler.elaborate.context import Elaborator
-from dlc.compiler.elaborate.entities import Instance, describe
+from dlc.compiler.elaborate.entities import Builtin, Instance, describe
 from dlc.compiler.elaborate.library.functions import floating, function, tensor_of
-from dlc.compiler.elaborate.library.reductions import mean
+from dlc.compiler.elaborate.library.reductions import masked, mean, sum_
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
 
@@ -28,22 +28,58 @@ def _pick(x: Value, index: Value, what: str) -> Value:
     return op.GatherElements(x, op.Unsqueeze(index, ints(-1)), axis=x.type.rank - 1)
 
 
+def reduction(reduce: Any) -> str | None:
+    """What the setting `reduce` says: `mean`, `sum` or None; raises Problem."""
+    if reduce is None:
+        return None
+    name = reduce.name if isinstance(reduce, Builtin) else reduce
+    if name not in ("mean", "sum"):
+        raise Problem("E0303", "`reduce` is `mean`, `sum` or `none`", f"this is {describe(reduce)}")
+    return str(name)
+
+
+@function("reduced")
+def reduced(e: Elaborator, loss: Any, mask: Any = None, reduce: Any = "mean") -> Value:
+    """A loss of each element as a scalar, or as it is (`none`): over what the mask chooses, the rest being 0.
+
+    A mask that has fewer axes chooses whole rows: `[B, N]` for a loss `[B, N, 4]`.
+    """
+    value, how = tensor_of(loss, "reduced"), reduction(reduce)
+    if mask is not None:
+        mask = _of_rows(value, tensor_of(mask, "mask"))
+    if how is None:
+        return value if mask is None else masked(value, mask)[0]
+    return mean(e, value, mask=mask) if how == "mean" else sum_(e, value, mask=mask)
+
+
+def _of_rows(x: Value, mask: Value) -> Value:
+    rank = mask.type.rank
+    if not 0 < rank < x.type.rank or mask.shape != x.shape[:rank]:
+        return mask
+    if mask.shape == x.shape[x.type.rank - rank :]:
+        message = f"a mask {mask.type} could be of the first or of the last axes of {x.type}"
+        raise Problem("E0308", message, help="give it the loss's rank: `mask[:, none]`")
+    return op.Unsqueeze(mask, ints(*range(rank, x.type.rank)))
+
+
 @function("cross_entropy")
 def cross_entropy(
     e: Elaborator, logits: Any, target: Any, mask: Any = None, smoothing: float = 0.0, reduce: Any = "mean"
 ) -> Value:
     """-log softmax(logits) at the target class; with smoothing s, (1 - s) of that and s of the mean over classes.
 
+    `[..., classes]` and i64 `[...]`; `reduce` is `mean`, `sum` or `none`, for the loss of each row.
     Source: Szegedy et al. (2016), section 7, for the smoothing.
     """
     scores, classes = floating(logits, "cross_entropy"), tensor_of(target, "cross_entropy")
     logs: Value = op.LogSoftmax(scores, axis=scores.type.rank - 1)
     picked = _pick(logs, classes, "cross_entropy")
+    if isinstance(smoothing, bool) or not isinstance(smoothing, int | float) or not 0 <= smoothing <= 1:
+        raise Problem("E0303", "`smoothing` is between 0 and 1", f"this is {describe(smoothing)}")
     if smoothing:
         picked = picked * (1 - smoothing) + op.ReduceMean(logs, ints(-1), keepdims=1) * smoothing
-    if reduce is None or mask is not None:
-        rows: Value = -op.Squeeze(picked, ints(-1))
-        return rows if reduce is None else mean(e, rows, mask=mask)
+    if reduction(reduce) != "mean" or mask is not None:
+        return reduced(e, -op.Squeeze(picked, ints(-1)), mask, reduce)
     return -op.ReduceMean(picked, keepdims=0)
 
 

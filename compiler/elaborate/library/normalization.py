@@ -6,10 +6,10 @@ from typing import Any
 
 from dlc.compiler.build import ints, op, private
 from dlc.compiler.elaborate.entities import describe
-from dlc.compiler.elaborate.library.functions import axes_of, axis_of, floating, function
+from dlc.compiler.elaborate.library.functions import axes_of, axis_of, floating, function, tensor_of
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
-from dlc.compiler.types import Dim, product
+from dlc.compiler.types import Dim, product, quotient
 
 
 def _axes(x: Value, axis: Any) -> tuple[int, ...]:
@@ -65,3 +65,23 @@ def l2_normalize(x: Any, axis: Any = -1, eps: float = 1e-12) -> Value:
     value = floating(x, "l2_normalize")
     length: Value = op.ReduceL2(value, ints(axis_of(value, axis)), keepdims=1)
     return value / op.Max(length, float(eps))
+
+
+@function("grouped")
+def grouped(x: Any, groups: int) -> Value:
+    """`[B, C, ...]` as `[B, groups, n]`: each group's channels with all their places in one axis."""
+    value = floating(x, "grouped")
+    rest = product(value.shape[1:])
+    held = quotient(rest, groups)
+    if held * groups != rest:
+        raise Problem("E0301", f"{rest} elements do not make {groups} groups", f"this is {value.type}")
+    return private.ReshapeTo(value, shape=(value.shape[0], groups, held))
+
+
+@function("reshape_like")
+def reshape_like(x: Any, other: Any) -> Value:
+    """The elements of x in the shape of another tensor that holds as many."""
+    value, shape = tensor_of(x, "reshape_like"), tensor_of(other, "reshape_like").shape
+    if value.type.size != product(shape):
+        raise Problem("E0301", f"{value.type} cannot take the shape of {tensor_of(other, 'reshape_like').type}")
+    return private.ReshapeTo(value, shape=shape)

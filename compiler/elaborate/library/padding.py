@@ -27,8 +27,9 @@ def pad(x: Any, before: Any = 0, after: Any = 0, axis: Any = -1, value: Any = 0,
     if mode not in MODES:
         raise Problem("E0303", "`mode` of `pad` is constant, reflect or edge", f"this is {mode}")
     size = whole.shape[at]
-    if mode == "reflect" and isinstance(size, int) and max(ahead, behind) >= size:
-        raise Problem("E0303", f"{max(ahead, behind)} elements cannot be mirrored out of {size}", f"this is {whole.type}")
+    most = max(ahead, behind)
+    if mode == "reflect" and isinstance(size, int) and most >= size:
+        raise Problem("E0303", f"{most} elements cannot be mirrored out of {size}", f"this is {whole.type}")
     amounts, filling = ints(ahead, behind), None
     if mode == "constant" and value != 0:
         filling = tensor(value, whole.dtype, "what is set around")

@@ -14,6 +14,7 @@ from dlc.compiler.elaborate.library.functions import BUILTINS, axes_of, axis_of,
 from dlc.compiler.elaborate.library.shape import stack
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
+from dlc.compiler.ops.rules import where as choose
 
 LOWEST = {"f16": -65504.0}
 """A number below all scores that its element type can hold; -3e38 for wider exponents."""
@@ -50,8 +51,7 @@ def masked(x: Value, mask: Any) -> tuple[Value, Value]:
     """The values that count, the others 0, and the mask in x's shape as numbers."""
     chosen = mask_for(x, mask)
     weight: Value = op.Cast(chosen, to=x.dtype)
-    zero = 0.0 if x.type.is_float else 0
-    return op.Where(chosen, x, zero), private.ExpandTo(weight, shape=x.shape)
+    return choose(chosen, x, 0.0), private.ExpandTo(weight, shape=x.shape)
 
 
 @function("sum")
@@ -81,7 +81,7 @@ def _extreme(name: str, operator: str, python: Callable[[Any], Any], least: floa
             return python(x)
         value = tensor_of(x, name)
         if mask is not None:
-            value = op.Where(mask_for(value, mask), floating(value, name), least)
+            value = choose(mask_for(value, mask), floating(value, name), least)
         return _reduced(operator, value, axis, keep)
 
     BUILTINS[name] = Builtin(name, call)
@@ -96,7 +96,7 @@ def logsumexp(x: Any, axis: Any = None, mask: Any = None, keep: bool = False) ->
     """The logarithm of the sum of exponentials; what the mask leaves out adds nothing."""
     value = floating(x, "logsumexp")
     if mask is not None:
-        value = op.Where(mask_for(value, mask), value, LOWEST.get(value.dtype, -3e38))
+        value = choose(mask_for(value, mask), value, LOWEST.get(value.dtype, -3e38))
     return _reduced("ReduceLogSumExp", value, axis, keep)
 
 
@@ -115,7 +115,7 @@ def argmin(x: Any, axis: Any = -1, mask: Any = None, keep: bool = False) -> Valu
 def _place(operator: str, x: Any, axis: Any, mask: Any, keep: bool, name: str, least: float) -> Value:
     value = tensor_of(x, name)
     if mask is not None:
-        value = op.Where(mask_for(value, mask), floating(value, name), least)
+        value = choose(mask_for(value, mask), floating(value, name), least)
     return op[operator](value, axis=axis_of(value, axis), keepdims=int(keep))
 
 

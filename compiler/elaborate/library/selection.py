@@ -65,7 +65,7 @@ def take(x: Any, index: Any, axis: Any = -1) -> Value:
 
 @function("put")
 def put(x: Any, at: Any, value: Any, axis: Any = 0) -> Value:
-    """x with `value` at one place of an axis: the rest of x's shape, or a number. A place outside of x changes nothing."""
+    """x with `value` at one place of an axis: the rest of x's shape, or a number. No place, no change."""
     whole, place = tensor_of(x, "put"), _index(at, "put")
     along = axis_of(whole, axis)
     new = tensor(value, whole.dtype, "what is put")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from dlc.compiler.build import current, op, private
+from dlc.compiler.build import op, private
 from dlc.compiler.elaborate.library.functions import axis_of, floating, function
 from dlc.compiler.elaborate.library.reductions import LOWEST, mask_for
+from dlc.compiler.elaborate.library.selection import places
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
+from dlc.compiler.ops.rules import where as choose
 from dlc.compiler.types import Dim
 
 
@@ -41,10 +41,10 @@ def _visible(x: Value, what: str, mask: Any, causal: bool) -> Value:
         seen = earlier if seen is None else op.And(seen, earlier)
     if seen is None:
         return x
-    return op.Where(seen, x, LOWEST.get(x.dtype, -3e38))
+    return choose(seen, x, LOWEST.get(x.dtype, -3e38))
 
 
 def _lower_triangle(size: Dim) -> Value:
     """bool[size, size]: is the column no further than the row?"""
-    row: Value = current().constant(np.arange(size)) if isinstance(size, int) else op.Range(0, private.Size(dim=size), 1)
+    row = places(size)
     return op.GreaterOrEqual(private.ReshapeTo(row, shape=(size, 1)), row)

@@ -12,7 +12,7 @@ from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
 
 
-def _spatial(x: Any, what: str) -> int:
+def spatial_axes(x: Any, what: str) -> int:
     """How many spatial axes a batch of feature maps has; raises Problem."""
     value = tensor_of(x, what)
     if value.type.rank < 3:
@@ -20,7 +20,7 @@ def _spatial(x: Any, what: str) -> int:
     return value.type.rank - 2
 
 
-def _each(setting: Any, n: int, name: str, least: int) -> tuple[int, ...]:
+def each_axis(setting: Any, n: int, name: str, least: int) -> tuple[int, ...]:
     values = tuple(setting) if isinstance(setting, list | tuple) else (setting,) * n
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
@@ -40,7 +40,7 @@ def _pads(
     if pad != "same":
         if isinstance(pad, str):
             raise Problem("E0303", "`pad` is a number, `same` or `valid`", f'this is "{pad}"')
-        return _each(pad, n, "pad", 0) * 2
+        return each_axis(pad, n, "pad", 0) * 2
     before, after = [], []
     for axis, (k, s, d) in enumerate(zip(kernel, strides, dilations, strict=True)):
         length = x.shape[2 + axis]
@@ -58,9 +58,9 @@ def _pads(
 
 @function("convolve")
 def convolve(x: Any, weight: Any, stride: Any = 1, pad: Any = 0, dilation: Any = 1, groups: int = 1) -> Value:
-    n = _spatial(x, "convolve")
+    n = spatial_axes(x, "convolve")
     value, kernel = floating(x, "convolve"), tensor_of(weight, "convolve").type.static_shape()[2:]
-    strides, dilations = _each(stride, n, "stride", 1), _each(dilation, n, "dilation", 1)
+    strides, dilations = each_axis(stride, n, "stride", 1), each_axis(dilation, n, "dilation", 1)
     if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1:
         raise Problem("E0303", "`groups` is an integer of 1 or more", f"this is {describe(groups)}")
     for axis, (k, d) in enumerate(zip(kernel, dilations, strict=True)):
@@ -88,10 +88,10 @@ def _reaches(x: Value, axis: int, kernel: int, dilation: int, pads: Sequence[int
 
 
 def _pool(what: str, x: Any, window: Any, stride: Any, pad: Any, ceil: bool) -> tuple[Value, dict[str, Any]]:
-    n = _spatial(x, what)
+    n = spatial_axes(x, what)
     value = floating(x, what)
-    kernel = _each(window, n, "size", 1)
-    strides = kernel if stride is None else _each(stride, n, "stride", 1)
+    kernel = each_axis(window, n, "size", 1)
+    strides = kernel if stride is None else each_axis(stride, n, "stride", 1)
     pads = _pads(pad, value, kernel, strides, (1,) * n)
     for axis, k in enumerate(kernel):
         _reaches(value, axis, k, 1, pads, "window")
@@ -116,12 +116,12 @@ def avg_pool(x: Any, size: Any, stride: Any = None, pad: Any = 0, ceil: bool = F
 @function("global_avg_pool")
 def global_avg_pool(x: Any) -> Value:
     """`[B, C, ...]` to `[B, C]`."""
-    n = _spatial(x, "global_avg_pool")
+    n = spatial_axes(x, "global_avg_pool")
     return op.ReduceMean(floating(x, "global_avg_pool"), ints(*range(2, n + 2)), keepdims=0)
 
 
 @function("lrn")
 def lrn(x: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Value:
     """Local response normalization across channels (Krizhevsky et al., 2012, section 3.3; alpha is divided by size)."""
-    _spatial(x, "lrn")
+    spatial_axes(x, "lrn")
     return op.LRN(floating(x, "lrn"), size=size, alpha=float(alpha), beta=float(beta), bias=float(k))
