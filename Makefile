@@ -1,5 +1,8 @@
 # The virtual environment is made here, so every path is relative and the checkout may lie anywhere, spaces included.
-PYTHON ?= python3
+
+# The first interpreter that is new enough; looked for only when the environment is made.
+PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	"$$each" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$each" && break; done)
 VENV := .venv
 ifeq ($(OS),Windows_NT)
 BIN := $(VENV)/Scripts
@@ -19,15 +22,16 @@ help: ## show this list
 setup: $(STAMP) ## make the virtual environment .venv with everything that dlc and its tests need
 
 $(STAMP): pyproject.toml
-	@command -v "$(PYTHON)" >/dev/null || { echo "make: $(PYTHON) not found: install Python 3.11 or later, or say make PYTHON=/path/to/python" >&2; exit 1; }
+	@python="$(PYTHON)"; [ -n "$$python" ] && command -v "$$python" >/dev/null || { echo "make: found no Python 3.11 or later: install it, or say make PYTHON=/path/to/python" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make: Python 3.11 or later is needed, %s is %s: say make PYTHON=python3.12 or the like" % (sys.executable, sys.version.split()[0]))'
+	@echo "installing dlc and what it needs into $(VENV): one to three minutes"
 	"$(PYTHON)" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
 	mkdir -p .types/dlc
 	for package in dsl compiler runtime; do ln -sfn ../../$$package .types/dlc/$$package; done
 	touch $(STAMP)
 
-demo: setup ## train, evaluate and export a small net on real data
+demo: setup ## train LeNet-5 on real digits, evaluate it, export it, run it on a picture
 	$(BIN)/python docs/demo.py
 
 test: setup ## run the tests
@@ -45,4 +49,4 @@ bench: setup ## measure against the peers (they are installed first)
 	$(BIN)/python -m bench
 
 clean: ## remove the environment and everything that was built
-	rm -rf $(VENV) .types build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) .types demo build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

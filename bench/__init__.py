@@ -1,1 +1,1 @@
-"""Benchmarks: compiled training steps against PyTorch's, and the command line's start. `python -m bench` runs them all."""
+"""Benchmarks: training steps against PyTorch's, and the start of the command line. `python -m bench` runs them all."""

@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=7, help="pairs of processes for each work (default 7)")
     parser.add_argument("--seconds", type=float, default=1.5, help="time of each process (default 1.5)")
     parser.add_argument("--threads", type=int, default=2, help="threads of each side (default 2)")
-    parser.add_argument("--peer", default="torch", help="torch, torch:default or torch:foreach (optimizers; default fused)")
+    parser.add_argument("--peer", default="torch", help="torch (fused optimizer), torch:default or torch:foreach")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the results to a file, too")
     given = parser.parse_args()
     unknown = [name for name in given.work if name not in (*WORKS, "commands")]
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def compare(work: Work, pairs: int, seconds: float, threads: int, peer: str) -> dict[str, Any]:
-    """The milliseconds of both sides in each pair, and their ratios; `error` instead if a side fails or losses differ."""
+    """The milliseconds of both sides in each pair, and the ratios; `error` instead if a side fails or losses differ."""
     with tempfile.TemporaryDirectory() as folder:
         prepare = "import sys; from pathlib import Path; from bench import dlc_side, works\n"
         prepare += "dlc_side.prepare(works.WORKS[sys.argv[1]], Path(sys.argv[2]))"
@@ -101,7 +101,7 @@ def row(work: Work, result: dict[str, Any]) -> str:
         each = result[kind]
         theirs, ours = statistics.median(each["torch"]), statistics.median(each["dlc"])
         spread = f"({min(each['ratios']):.2f}-{max(each['ratios']):.2f})"
-        cells.append(f"{theirs:>11.3f}{ours:>9.3f}{each['ratio']:>7.2f}  {spread:<13}")
+        cells.append(f"{theirs:>11.3f}{ours:>9.3f} {each["ratio"]:>6.2f}  {spread:<13}")
     return f"{work.title:<38}{work.target:>6}{''.join(cells)}"
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from dlc.runtime.session import open_session
 
 from bench.works import BATCH, Array, Work, batches
+from dlc.runtime.session import open_session
 
 
 def prepare(work: Work, folder: Path) -> None:
@@ -24,7 +24,7 @@ def prepare(work: Work, folder: Path) -> None:
     feeds = {value.name: np.array(1, np.int64) for value in init.get_inputs()}
     values = init.run(None, feeds)
     start = dict(zip((value.name for value in init.get_outputs()), values, strict=True))
-    np.savez(folder / "start.npz", **start)  # type: ignore[arg-type]
+    np.savez(folder / "start.npz", **start)
 
 
 def stepper(work: Work, folder: Path, threads: int) -> Callable[[int], Array]:

@@ -38,7 +38,7 @@ WHAT = {
 def main() -> None:
     began = time.monotonic()
     clean()
-    say("`dlc` is the command that `make setup` put into .venv/bin; every line after a $ can be typed as it stands.")
+    say("Each line after a $ is a command as you would type it, once `. .venv/bin/activate` has put dlc on your path.")
     dlc("Are there mistakes? Shapes, names and gradients are checked; no data is opened.", "check", "specs/lenet.net")
     dlc("What is in the net?", "show", "specs/lenet.net")
     dlc(
@@ -59,10 +59,17 @@ def main() -> None:
 
 def clean() -> None:
     """Remove what an earlier demo made, and nothing else."""
+    from dlc.runtime.errors import RunError
+    from dlc.runtime.lock import Lock
+
     run = ROOT / RUN
-    if run.exists() and not ((run / "lock").is_file() and (run / "model").is_dir()):
+    if run.exists() and not (run / "lock").is_file():
         sys.exit(f"demo: {RUN} is not a run that an earlier demo made: move it away first")
     if run.exists():
+        try:
+            Lock(run / "lock").acquire()  # refused while another demo is at work in it
+        except RunError as error:
+            sys.exit(f"demo: {error}")
         shutil.rmtree(run)
     for path in (MODEL, SEVEN):
         (ROOT / path).unlink(missing_ok=True)

@@ -58,7 +58,6 @@ CODES: dict[str, str] = {
     "E0311": "an assertion does not hold",
     # Gradients
     "E0501": "no way for a gradient to get through",
-    "E0502": "an operation without a gradient",
     # Data
     "E0601": "data that does not fit the net",
     "E0602": "a field of the data is wrong",
@@ -72,7 +71,6 @@ CODES: dict[str, str] = {
     "W0401": "an address that moves when a line is inserted",
     "W0402": "a weight that cannot learn",
     "W0403": "two sets of weights where one was probably meant",
-    "W0404": "something is never used",
     "W0405": "a precision that is not computed yet",
 }
 """Every code with its title, for `dlc explain`."""

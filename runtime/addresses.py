@@ -61,7 +61,7 @@ def rename(path: Path, pairs: Mapping[str, str]) -> dict[Path, int]:
     lock = Lock(path / "lock")
     lock.acquire()
     try:
-        files = [each for each in (opened.best, opened.last, *sorted(opened.checkpoints.glob("*.safetensors")))]
+        files = [opened.best, opened.last, *sorted(opened.checkpoints.glob("*.safetensors"))]
         return _rename([each for each in files if each.exists()], pairs)
     finally:
         lock.release()
@@ -111,7 +111,7 @@ def _renamed(address: str, pairs: Mapping[str, str]) -> str:
 
 def _parts(address: str) -> tuple[str, ...]:
     """The address, and for an optimizer's state that of its weight (`RUN.optimizer.WEIGHT.m`)."""
-    run, found, weight = address.partition(OPTIMIZER)
+    _, found, weight = address.partition(OPTIMIZER)
     return (address, weight) if found else (address,)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,13 +90,15 @@ def read(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
         return load_tensors(path)
     try:
         # From memory: a file that is changed while it is read must not give some of each.
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}, {}
+        archive = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise InputError(f"{path}: expected a .npz file of arrays, found a single array (.npy)")
+        return {name: archive[name] for name in archive.files}, {}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile, AttributeError, NotImplementedError) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError, NotImplementedError) as error:
         raise InputError(f"{path}: expected a .npz file of arrays, found something else ({error})") from None
 
 

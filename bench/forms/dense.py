@@ -22,7 +22,8 @@ if __name__ == "__main__":
         {"x": (64, 30), "w": (30,)},
         {
             "MatMul": f"{f} {{ y = MatMul(x, w) }}",
-            "a column": f"{f} {{ a = Constant<value_ints=[1]>() c = Unsqueeze(w, a) p = MatMul(x, c) y = Squeeze(p, a) }}",
+            "a column": f"""{f} {{ a = Constant<value_ints=[1]>()
+              c = Unsqueeze(w, a) p = MatMul(x, c) y = Squeeze(p, a) }}""",
             "Mul, ReduceSum": f"{f} {{ p = Mul(x, w) a = Constant<value_ints=[1]>() y = ReduceSum<keepdims=0>(p, a) }}",
         },
     )
@@ -32,7 +33,8 @@ if __name__ == "__main__":
             f"Relu and its gradient: [64,{n}]",
             {"g": (64, n), "x": (64, n)},
             {
-                "Greater, Cast, Mul": f"{f} z = Constant<value_float=0.0>() c = Greater(y, z) m = Cast<to=1>(c) d = Mul(g, m) }}",
+                "Greater, Cast, Mul": f"""{f} z = Constant<value_float=0.0>()
+                  c = Greater(y, z) m = Cast<to=1>(c) d = Mul(g, m) }}""",
                 "Cast, Cast, Mul": f"{f} c = Cast<to=9>(y) m = Cast<to=1>(c) d = Mul(g, m) }}",
                 "Greater, Where": f"{f} z = Constant<value_float=0.0>() c = Greater(y, z) d = Where(c, g, z) }}",
                 "Sign, Mul": f"{f} m = Sign(y) d = Mul(g, m) }}",

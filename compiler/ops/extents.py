@@ -15,6 +15,7 @@ from dlc.compiler.graph import Node, Value
 from dlc.compiler.types import Dim, quotient
 
 _DEPTH = 32  # no shape is computed in more steps; a longer chain is simply not known
+_LONGEST = 64  # no tensor has so many dimensions
 _ARITHMETIC: dict[str, Callable[[Dim, Dim], Dim]] = {
     "Add": lambda a, b: a + b,
     "Sub": lambda a, b: a - b,
@@ -105,6 +106,13 @@ def _slice(_: Node, inputs: list[tuple[Dim, ...]]) -> tuple[Dim, ...] | None:
     return data[start:end]
 
 
+def _expanded(node: Node, inputs: list[tuple[Dim, ...]]) -> tuple[Dim, ...] | None:
+    size = node.output.shape[0] if node.output.shape else 1
+    if not isinstance(size, int) or size > _LONGEST:
+        return None
+    return inputs[0] * size if len(inputs[0]) == 1 else inputs[0]
+
+
 _MOVES: dict[str, Callable[[Node, list[tuple[Dim, ...]]], tuple[Dim, ...] | None]] = {
     "Concat": _concat,
     "Gather": _gather,
@@ -114,5 +122,7 @@ _MOVES: dict[str, Callable[[Node, list[tuple[Dim, ...]]], tuple[Dim, ...] | None
     "Squeeze": _same,
     "Unsqueeze": _same,
     "Reshape": _same,
-    "dlc.ReshapeTo": lambda _, inputs: inputs[0],
+    "dlc.ReshapeTo": _same,
+    "dlc.ExpandTo": _expanded,
+    "Expand": _expanded,
 }

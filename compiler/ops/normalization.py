@@ -123,19 +123,27 @@ def _(
     gs: list[Value | None], node: Node, x: Value, scale: Value, shift: Value | None,
     *, axis: int = -1, epsilon: float = 1e-5,
 ) -> tuple[Value | None, ...]:  # fmt: skip
-    """From the statistics of the forward pass: with n = (x - mean) / deviation and h = g * scale,
-    dx = (h - mean(h) - n * mean(h * n)) / deviation (Ba et al., 2016, by the chain rule)."""
-    g = gs[0]
-    if any(each is not None for each in gs[1:]) or g is None:
-        raise IllTyped("LayerNormalization: no gradient flows through the mean and deviation that it gives")
-    full = current().add(node.op, node.inputs, node.attributes, outputs=3).outputs
-    mean, inverse = (each if each.dtype == x.dtype else op.Cast(each, to=x.dtype) for each in full[1:])
+    """From the statistics of the forward pass: with r = 1 / deviation, n = (x - mean) * r and h = g * scale,
+    dx = (h - mean(h) - n * mean(h * n)) * r. The mean moves by 1 / size with each element, r by -r^2 * n / size."""
+    full = node if len(node.outputs) == 3 else current().add(node.op, node.inputs, node.attributes, outputs=3)
+    mean, inverse = (each if each.dtype == x.dtype else op.Cast(each, to=x.dtype) for each in full.outputs[1:])
     axis %= x.type.rank
     inner, outer = range(axis, x.type.rank), range(axis)
     elements = count(product(x.shape[axis:]), x)
     normal = (x - mean) * inverse
-    h = g * scale
-    k = reduce_sum(h * normal, *inner) / elements
-    dx = (h - reduce_sum(h, *inner) / elements - normal * k) * inverse
+    flows = [each if each is None or each.dtype == x.dtype else op.Cast(each, to=x.dtype) for each in (*gs, None, None)]
+    g, to_mean, to_inverse = flows[:3]
+    parts: list[Value] = []
+    if g is not None:
+        h = g * scale
+        k = reduce_sum(h * normal, *inner) / elements
+        parts.append((h - reduce_sum(h, *inner) / elements - normal * k) * inverse)
+    if to_mean is not None:
+        parts.append(private.ExpandTo(to_mean / elements, shape=x.shape))
+    if to_inverse is not None:
+        parts.append(normal * (-(to_inverse * inverse * inverse) / elements))
+    dx = sum(parts[1:], parts[0])
+    if g is None:
+        return dx, None, None
     to_scale = reduce_sum(g * normal, *outer, keepdims=False)
     return dx, to_scale, reduce_sum(g, *outer, keepdims=False) if shift is not None else None

@@ -137,7 +137,8 @@ def _(x: Array, *, kernel_shape: Ints, count_include_pad: int = 0, **attributes:
 @gradient("AveragePool")
 def _(g: Value, x: Value, node: Node, *, count_include_pad: int = 0) -> Value:
     given = _explicit(node, x.shape[2:])
-    return private.AveragePoolGrad(g, shape=x.shape, count_include_pad=count_include_pad, **given)
+    dx: Value = private.AveragePoolGrad(g, shape=x.shape, count_include_pad=count_include_pad, **given)
+    return dx
 
 
 def _average_pool_grad(call: Call) -> list[Type]:

@@ -30,7 +30,8 @@ def tested_cotangents(graph: Graph) -> Graph:
         return graph
     count = readers(graph)
     place = {node: index for index, node in enumerate(graph.nodes)}
-    squares = {node.inputs[0]: node.output for node in graph.nodes if node.op == "ReduceSumSquare" and not node.output.shape}
+    reductions = [node for node in graph.nodes if node.op == "ReduceSumSquare" and not node.output.shape]
+    squares = {node.inputs[0]: node.output for node in reductions}
 
     def later(product: Node) -> Value:
         """The operand that was computed later: the cotangent, which depends on the other."""

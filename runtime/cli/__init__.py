@@ -37,10 +37,9 @@ def _carry_out(args: list[str], terminal: Terminal) -> int:
         from dlc.runtime.cli.app import parse
 
         work = parse(args)
-        if work is not None:
-            work(terminal)
+        code = work(terminal) if work is not None else None
         sys.stdout.flush()
-        return 0
+        return code if isinstance(code, int) else 0
     except BrokenPipeError:
         raise
     except KeyboardInterrupt as interrupt:

@@ -14,7 +14,7 @@ from dlc.runtime.cli.terminal import Terminal
 from dlc.runtime.errors import UsageError
 
 Work = Callable[[Terminal], object]
-"""What a command has to do, once its arguments are understood."""
+"""What a command has to do, once its arguments are understood. It may return the exit code."""
 
 OPTIONS = {"help_option_names": ["-h", "--help"]}
 
@@ -50,6 +50,12 @@ Threads = Annotated[
         "--threads", min=1, metavar="N", help="Threads of one operator (as many as cores).", show_default=False
     ),
 ]
+
+
+class Beginning(StrEnum):
+    digits = "digits"
+    classifier = "classifier"
+    regression = "regression"
 
 
 class Stage(StrEnum):
@@ -105,6 +111,47 @@ def _dlc(
     ] = False,
 ) -> None:
     pass
+
+
+@command("dlc new lenet", "dlc new prices --kind regression")
+def new(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="The name of the net; NAME.net is written.", show_default=False),
+    ],
+    kind: Annotated[
+        Beginning, typer.Option(help="Handwritten digits, or a table of your own: classes or numbers.")
+    ] = Beginning.digits,
+    json: Json = False,
+) -> Work:
+    """Write a small complete program to begin with.
+
+    The one for digits trains as it is. Those for tables say what to change. No file is ever overwritten.
+    """
+    from dlc.runtime.cli.new import new
+
+    return partial(new, name, kind.value)
+
+
+@command("dlc fmt lenet.net vgg16.net", "dlc fmt --check lenet.net -v", "dlc fmt -")
+def fmt(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE.net...", help="The files; - is standard input, to standard output.", show_default=False
+        ),
+    ],
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if a file would change.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what changes.")] = False,
+    json: Json = False,
+) -> Work:
+    """Rewrite files in the one layout of the language.
+
+    Line breaks between the stages of a pipeline and all comments stay. A file with a syntax error is left as it is.
+    """
+    from dlc.runtime.cli.fmt import fmt
+
+    return partial(fmt, files, check, verbose)
 
 
 @command("dlc check lenet.net", "dlc check lenet.net --set width=64 --json")

@@ -17,7 +17,7 @@ Where = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON value to standard output, for programs.")]
 
-app = typer.Typer(help="Look at weights, and give them other addresses.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Look at weights, and give them other addresses.", rich_markup_mode=None)
 
 
 @app.command("list", epilog="\b\nExample:\n  dlc weights list runs/lenet\n  dlc weights list vgg16.safetensors")

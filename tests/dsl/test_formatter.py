@@ -58,7 +58,7 @@ def test_every_file_keeps_its_program_and_comments(path: Path) -> None:
 SEPARATORS = ("\n", "\n\n\n", "\t", "  # c{}\n", "\n# c{}\n", "\n\n## c{}\n\n", " \n # a{}\n   #b{}\n", "\r\n")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     text=st.sampled_from(TEXTS),
     width=st.sampled_from((30, 60, 120)),

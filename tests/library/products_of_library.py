@@ -17,7 +17,7 @@ def ort_step(body: str, loss: str, carried: Arrays | None = None, **feeds: Any) 
     """The outputs of a step with SGD(lr=1) in float32; what `carried` does not give is as initialized with seed 0."""
     import onnxruntime as ort
 
-    kinds = {name: np.asarray(each).astype("float64" if each.dtype.kind == "f" else each.dtype) for name, each in feeds.items()}
+    kinds = {name: each.astype(np.float64) if each.dtype == np.float32 else each for name, each in feeds.items()}
     program = Program.of_text(training_text(body, loss, kinds))
     initial = evaluate(program.init("it").graph, {"seed": np.int64(0)})
     options = ort.SessionOptions()

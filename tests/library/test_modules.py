@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from library_cases import Arrays, body_value, gradients, net, training_text
+from products_of_library import ort_step
 
 from dlc.compiler.evaluate import evaluate
 from dlc.compiler.products import unit_model
@@ -142,7 +143,7 @@ def test_a_batch_norm_called_three_times_updates_three_times() -> None:
     xs = {name: rng.normal(i, 1 + i, (5, 4)) for i, name in enumerate("abc")}
     for x in xs.values():
         module(torch.tensor(x))
-    body = "  norm = BatchNorm\n  y = norm(a) + norm(b) + norm(c)\n  return y"
+    body = "  norm = BatchNorm()\n  y = norm(a) + norm(b) + norm(c)\n  return y"
     carried = {f"it.norm.{part}": getattr(module, part).detach().numpy() for part in ("weight", "bias")}
     carried |= {"it.norm.running_mean": np.zeros(4), "it.norm.running_var": np.ones(4)}
     outputs = gradients(body, "sum(y * y * a)", carried, **xs)
@@ -152,8 +153,6 @@ def test_a_batch_norm_called_three_times_updates_three_times() -> None:
 
 def test_a_large_mean_hides_nothing() -> None:
     """The variance is that of the differences from the mean: in float32, with a mean of 10,000 deviations."""
-    from products_of_library import ort_step
-
     x = np.random.default_rng(8).normal(1e4, 1, (64, 3, 4, 4)).astype(np.float32)
     t = np.random.default_rng(9).normal(size=x.shape).astype(np.float32)
     outputs = ort_step("  y = x -> BatchNorm\n  return y", "sum(y * t)", x=x, t=t)
@@ -161,9 +160,29 @@ def test_a_large_mean_hides_nothing() -> None:
     module = torch.nn.BatchNorm2d(3).double()
     (module(wide) * torch.tensor(t).double()).sum().backward()
     # SGD(lr=1) from a weight of 1 and a bias of 0
-    np.testing.assert_allclose(1 - outputs["it.batch_norm.weight:next"], module.weight.grad.numpy(), rtol=2e-3, atol=0.1)
+    moved = 1 - outputs["it.batch_norm.weight:next"]
+    np.testing.assert_allclose(moved, module.weight.grad.numpy(), rtol=2e-3, atol=0.1)
     variance = module.running_var.numpy()
     np.testing.assert_allclose(outputs["it.batch_norm.running_var:next"], variance, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_step_on_onnx_runtime_is_that_of_the_meaning(name: str) -> None:
+    """Forward and backward pass as compiled, in float32, against the graph before lowering in float64."""
+    case = CASES[name]
+    _, weights, x = prepared(case)
+    s = np.random.default_rng(5).uniform(0.5, 1.5, case.shape[1:])
+    body = BODY.format(sizes=", ".join(map(str, case.shape[1:])), stage=case.ours)
+    state = {f"it.{case.address}.{a}": v for a, v in (("running_mean", np.zeros(case.shape[1])),
+                                                      ("running_var", np.ones(case.shape[1])))}  # fmt: skip
+    given = {**weights, **state, "it.s": s}
+    wide = gradients(body, "mean(sin(y))", given, x=x)
+    small = {address: array.astype(np.float32) for address, array in given.items()}
+    narrow = ort_step(body, "mean(sin(y))", small, x=x.astype(np.float32))
+    np.testing.assert_allclose(narrow["loss"], wide["loss"], rtol=1e-4)
+    for address in (*weights, "it.s"):
+        expected = given[address] - wide[f"{address}:grad"]
+        np.testing.assert_allclose(narrow[f"{address}:next"], expected, rtol=1e-4, atol=1e-5, err_msg=address)
 
 
 def test_embedding() -> None:

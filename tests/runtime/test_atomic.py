@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from dlc.runtime import atomic
 from dlc.runtime.checkpoint import Checkpoint, Checkpoints, save_tensors
 from dlc.runtime.errors import RunError

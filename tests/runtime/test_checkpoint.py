@@ -13,6 +13,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
+
 from dlc.runtime.checkpoint import Best, Checkpoint, Checkpoints, load_tensors, save_tensors
 from dlc.runtime.errors import InputError
 

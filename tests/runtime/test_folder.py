@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from dlc.runtime import lock
 from dlc.runtime.errors import CommandError, InputError, RunError, UsageError
 from dlc.runtime.folder import RunFolder

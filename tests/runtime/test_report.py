@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+from rich.console import Console
+
 from dlc.runtime.errors import InputError, RunError, UsageError
 from dlc.runtime.report.curves import draw_curves
 from dlc.runtime.report.display import Display
 from dlc.runtime.report.log import MetricsLog, Record, read_log
-from PIL import Image
-from rich.console import Console
 
 # --- the log ---
 

@@ -136,14 +136,14 @@ def clip(x: Any, low: float, high: float) -> Value:
 
 
 @function("where")
-def where(condition: Any, a: Any, b: Any) -> Any:
+def where(e: Elaborator, condition: Any, a: Any, b: Any) -> Any:
     """`a` where the condition holds, `b` elsewhere."""
     if isinstance(condition, bool):
         return a if condition else b
     chosen = tensor_of(condition, "where")
     if chosen.dtype != "bool":
         raise Problem("E0302", "`where` chooses by truth values", f"the condition is {chosen.type}")
-    like = next((side.dtype for side in (a, b) if isinstance(side, Value)), "f32")
+    like = next((side.dtype for side in (a, b) if isinstance(side, Value)), e.mode.working)
     x, y = tensor(a, like), tensor(b, like)
     x, y = pair(x, y, "chosen between")
     stretch(x.type.with_shape(stretch(x.type, y.type, "chosen between")), chosen.type, "chosen between")

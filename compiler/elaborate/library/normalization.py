@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dlc.compiler.build import ints, op, private
+from dlc.compiler.elaborate.context import Elaborator
 from dlc.compiler.elaborate.entities import describe
 from dlc.compiler.elaborate.library.functions import axes_of, axis_of, floating, function, tensor_of
 from dlc.compiler.elaborate.problems import Problem
@@ -48,7 +49,7 @@ def per_channel(x: Any, gain: Any, shift: Any = None, center: Any = None, axis: 
 
 
 @function("layer_normalize")
-def layer_normalize(x: Any, gain: Any, shift: Any = None, eps: float = 1e-5) -> Value:
+def layer_normalize(e: Elaborator, x: Any, gain: Any, shift: Any = None, eps: float = 1e-5) -> Value:
     """Mean 0 and variance 1 along the last axis, then `* gain + shift` (Ba et al., 2016, equation 4)."""
     value, scale = floating(x, "layer_normalize"), floating(gain, "layer_normalize")
     offset = None if shift is None else floating(shift, "layer_normalize")
@@ -56,7 +57,11 @@ def layer_normalize(x: Any, gain: Any, shift: Any = None, eps: float = 1e-5) -> 
         if vector is not None and vector.type != value.type.with_shape(value.shape[-1:]):
             wanted = value.type.with_shape(value.shape[-1:])
             raise Problem("E0301", f"`layer_normalize` of {value.type} wants {wanted}", f"this is {vector.type}")
-    return op.LayerNormalization(value, scale, offset, axis=value.type.rank - 1, epsilon=float(eps))
+    attributes: dict[str, Any] = {"axis": value.type.rank - 1, "epsilon": float(eps)}
+    if not e.mode.training:
+        return op.LayerNormalization(value, scale, offset, **attributes)
+    normal, _, _ = op.LayerNormalization(value, scale, offset, outputs=3, **attributes)  # the gradient reads the others
+    return normal
 
 
 @function("l2_normalize")
@@ -64,7 +69,8 @@ def l2_normalize(x: Any, axis: Any = -1, eps: float = 1e-12) -> Value:
     """Vectors along an axis divided by their length, or by `eps` where it is shorter."""
     value = floating(x, "l2_normalize")
     length: Value = op.ReduceL2(value, ints(axis_of(value, axis)), keepdims=1)
-    return value / op.Max(length, float(eps))
+    unit: Value = value / op.Max(length, float(eps))
+    return unit
 
 
 @function("grouped")

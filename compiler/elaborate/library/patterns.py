@@ -173,7 +173,8 @@ def _indivisible(
     if not open_:
         message = f"{dim} is not {given}" if axis.names else f"{dim} is not 1"
         return text.problem(message, axis.start, axis.end, label)
-    noun, secondary = "parts", ()
+    noun = "parts"
+    secondary: tuple[Label, ...] = ()
     for arg in written:
         if arg.name is not None and arg.name.text in said and isinstance(arg.value, ast.Ref):
             binding = frame.scope.find(arg.value.name)

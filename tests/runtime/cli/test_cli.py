@@ -16,8 +16,8 @@ from dlc.compiler.program import Program
 from dlc.runtime.cli.failures import CODES as EXIT_CODES
 from dlc.runtime.errors import InputError, RunError
 
-COMMANDS = ("check", "show", "ir", "compile", "train", "eval", "export", "run", "data", "explain")
-LATER = ("new", "fmt", "search", "ops", "grad", "gradcheck", "weights", "lsp")
+COMMANDS = ("check", "show", "ir", "compile", "train", "eval", "export", "run", "data", "explain", "new", "fmt")
+LATER = ("search", "ops", "grad", "gradcheck", "lsp")
 
 
 # --------------------------------------------------------------------------------------------------------- help
@@ -111,7 +111,7 @@ def test_version(dlc: Dlc) -> None:
         (["run", "{tiny}"], 2, "expected an ONNX file"),
         (["data", "{tiny}:hosues"], 2, "did you mean .*tiny.net:houses?"),
         (["data", "{tiny}"], 1, "houses.csv: no such file"),
-        (["explain", "E9999"], 1, "no diagnostic has the code E9999"),
+        (["explain", "E9999"], 2, "no diagnostic has the code E9999"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

@@ -17,8 +17,6 @@ from dlc.dsl.diagnostics import CODES
 
 
 PENDING = {
-    "heads.net": "`rearrange` is not there yet, and that is what is said",
-    "mask.net": "`ragged` and `mask` are not there yet, and that is what is said",
     "next.net": "`scan` is not elaborated yet, and no net uses the block",
 }
 
@@ -247,7 +245,10 @@ def test_a_mistake_leaves_the_folder_alone(dlc: Dlc, tmp_path: Path) -> None:
 
 
 def test_explain(dlc: Dlc) -> None:
-    assert dlc("explain", "e0304").out == f"E0304: {CODES['E0304']}\n"
-    assert dlc("explain", "E0304", "--json").json == {"code": "E0304", "title": CODES["E0304"]}
+    page = dlc("explain", "e0304").out
+    assert page.startswith(f"E0304: {CODES['E0304']}\n\n") and "    net tiny {\n" in page and "```" not in page
+    whole = dlc("explain", "E0304", "--json").json
+    assert whole["code"] == "E0304" and whole["title"] == CODES["E0304"]
+    assert whole["failing"] != whole["mended"] and whole["failing"] in whole["text"]
     assert dlc("explain", "--json").json == CODES
     assert dlc("explain").out.count("\n") == len(CODES)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from dlc.runtime.data import DataError, Records, read
 
 Plan = dict[str, Any]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from dlc.runtime.data import DataError, Split, batches, order, sequential, steps_per_epoch
 
 

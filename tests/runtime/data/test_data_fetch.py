@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from dlc.runtime.data import DataError, read
 from dlc.runtime.data.fetch import DataSet, Distribution, fetch, registry, unpack
 

@@ -5,10 +5,11 @@ import shutil
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
+
 from dlc.runtime.data import DataError, prepare
 from dlc.runtime.data.cache import cache_folder
 from dlc.runtime.data.graph import Graph
-from onnx import TensorProto, helper, numpy_helper
 
 F, U, L = TensorProto.FLOAT, TensorProto.UINT8, TensorProto.INT64
 RNG = np.random.default_rng(0)

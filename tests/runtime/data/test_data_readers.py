@@ -6,9 +6,10 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
+from lark import Lark, Token, Tree
+
 from dlc.runtime.data import DataError, Records, read, reader
 from dlc.runtime.data.readers import find
-from lark import Lark, Token, Tree
 
 GRAMMAR = (files("dlc.dsl") / "net.lark").read_text("utf-8")
 PRELUDE = (files("dlc.compiler.prelude") / "host.net").read_text("utf-8")

@@ -4,6 +4,7 @@ from itertools import chain
 
 import numpy as np
 import pytest
+
 from dlc.runtime.data import DataError, order, read
 
 N = 100
