@@ -101,7 +101,7 @@ def row(work: Work, result: dict[str, Any]) -> str:
         each = result[kind]
         theirs, ours = statistics.median(each["torch"]), statistics.median(each["dlc"])
         spread = f"({min(each['ratios']):.2f}-{max(each['ratios']):.2f})"
-        cells.append(f"{theirs:>11.3f}{ours:>9.3f} {each["ratio"]:>6.2f}  {spread:<13}")
+        cells.append(f"{theirs:>11.3f}{ours:>9.3f} {each['ratio']:>6.2f}  {spread:<13}")
     return f"{work.title:<38}{work.target:>6}{''.join(cells)}"
 
 

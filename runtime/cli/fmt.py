@@ -82,8 +82,8 @@ def _path(text: str) -> Path:
 
 
 def _difference(before: str, after: str, name: str) -> str:
-    lines = (text.splitlines() for text in (before, after))
-    return "\n".join(difflib.unified_diff(*lines, name, f"{name} (formatted)", lineterm=""))
+    old, new = before.splitlines(), after.splitlines()
+    return "\n".join(difflib.unified_diff(old, new, name, f"{name} (formatted)", lineterm=""))
 
 
 def _replace(path: Path, content: bytes) -> None:

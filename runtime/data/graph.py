@@ -58,7 +58,8 @@ class Graph:
         Raises DataError where an example fails, gives another type than declared, or gives a NaN.
         """
         # The field `image` is made of the record `raw.image`: a graph cannot call an input and an output the same.
-        records = replace(records, arrays={f"raw.{name}": array for name, array in records.arrays.items()} | records.arrays)
+        raw = {f"raw.{name}": array for name, array in records.arrays.items()}
+        records = replace(records, arrays={**raw, **records.arrays})
         inputs = [i.name for i in self.session.get_inputs()]
         for missing in (i for i in inputs if i not in records.arrays and i not in constants):
             raise DataError(f"the {self.what} graph reads `{missing}`, which is neither a record nor a fitted constant")

@@ -49,7 +49,7 @@ def test_a_run_goes_on_under_other_addresses(tiny: Make, trained: Path, tmp_path
 
 
 def test_what_cannot_be_renamed(trained: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no weight has the address tiny.liner, or one below it") as caught:
+    with pytest.raises(InputError, match=r"no weight has the address tiny\.liner, or one below it") as caught:
         rename(trained, {"tiny.liner": "tiny.trunk"})
     assert caught.value.help == "did you mean tiny.linear?"
     before = (trained / "best.safetensors").read_bytes()

@@ -1,6 +1,8 @@
 """Stopping early: after so many epochs without an improvement, also across interruptions."""
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,9 +36,6 @@ def view(notes: list[str] | None = None, at: int | None = None) -> View:
         def step(self, step: int, epoch: int, values: Any) -> None:
             super().step(step, epoch, values)
             if step + 1 == at:
-                import os
-                import signal
-
                 os.kill(os.getpid(), signal.SIGINT)
 
     return View(lambda *args, **named: Seen(*args, quiet=True, **named), (notes if notes is not None else []).append)
@@ -103,8 +102,8 @@ def test_interrupted_anywhere_it_stops_at_the_same_epoch(tiny: Make, tmp_path: P
         assert "reason" not in RunFolder.open(folder).run
         again = resume(folder, view=view())
         assert (again.step, again.reason, again.best) == (whole.step, whole.reason, whole.best)
-        for name in ("best", "last"):
-            assert (folder / f"{name}.safetensors").read_bytes() == (tmp_path / "whole" / f"{name}.safetensors").read_bytes()
+        for name in ("best.safetensors", "last.safetensors"):
+            assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_a_run_that_stopped_early_goes_on_with_more_patience(tiny: Make, tmp_path: Path) -> None:
@@ -112,7 +111,8 @@ def test_a_run_that_stopped_early_goes_on_with_more_patience(tiny: Make, tmp_pat
     first = run(stopping(tiny, lr="0.5"), folder)
     notes: list[str] = []
     assert resume(folder, view=view(notes)).step == first.step
-    assert notes == [f"the run has stopped early: {first.reason}; to go on, give `early_stop` more patience in the file"]
+    advice = "to go on, give `early_stop` more patience in the file"
+    assert notes == [f"the run has stopped early: {first.reason}; {advice}"]
     assert RunFolder.open(folder).run["reason"] == first.reason
     more = resume(folder, view=view(), program=stopping(tiny, patience=4, lr="0.5"))
     assert more.step > first.step

@@ -88,7 +88,7 @@ def test_the_wrong_folder_is_refused(two: Program, tmp_path: Path) -> None:
         run(two, "tune", tmp_path / "again", after=tmp_path / "tune")
     with pytest.raises(UsageError, match="the run `tiny` does not start after another"):
         run(two, "tiny", tmp_path / "again", after=tmp_path / "tune")
-    with pytest.raises(InputError, match="expected a run folder at .*nothing, found nothing"):
+    with pytest.raises(InputError, match=r"expected a run folder at .*nothing, found nothing"):
         run(two, "tune", tmp_path / "again", after=tmp_path / "nothing")
     (tmp_path / "tiny" / "best.safetensors").unlink()
     with pytest.raises(InputError, match="has no best weights yet"):

@@ -26,7 +26,7 @@ from dlc.compiler.elaborate.library.functions import BUILTINS, floating, functio
 from dlc.compiler.elaborate.library.random import seed_input
 
 __all__ = [
-    "BUILTINS", "augment", "elementwise", "floating", "function", "initializers", "lists", "losses", "masks", "normalization", "padding",
-    "patterns", "positions", "random", "reductions", "seed_input", "selection", "shape", "softmax", "spatial",
-    "tensor_of", "transposed",
+    "BUILTINS", "augment", "elementwise", "floating", "function", "initializers", "lists", "losses", "masks",
+    "normalization", "padding", "patterns", "positions", "random", "reductions", "seed_input", "selection", "shape",
+    "softmax", "spatial", "tensor_of", "transposed",
 ]  # fmt: skip

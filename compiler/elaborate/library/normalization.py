@@ -57,10 +57,11 @@ def layer_normalize(e: Elaborator, x: Any, gain: Any, shift: Any = None, eps: fl
         if vector is not None and vector.type != value.type.with_shape(value.shape[-1:]):
             wanted = value.type.with_shape(value.shape[-1:])
             raise Problem("E0301", f"`layer_normalize` of {value.type} wants {wanted}", f"this is {vector.type}")
-    attributes: dict[str, Any] = {"axis": value.type.rank - 1, "epsilon": float(eps)}
+    axis, epsilon = value.type.rank - 1, float(eps)
     if not e.mode.training:
-        return op.LayerNormalization(value, scale, offset, **attributes)
-    normal, _, _ = op.LayerNormalization(value, scale, offset, outputs=3, **attributes)  # the gradient reads the others
+        return op.LayerNormalization(value, scale, offset, axis=axis, epsilon=epsilon)
+    # Mean and deviation too: the gradient reads them.
+    normal, _, _ = op.LayerNormalization(value, scale, offset, axis=axis, epsilon=epsilon, outputs=3)
     return normal
 
 

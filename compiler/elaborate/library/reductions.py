@@ -33,6 +33,15 @@ def _counted(e: Elaborator, x: Any, what: str) -> Value:
     return op.Cast(value, to=e.mode.working) if value.dtype == "bool" else value
 
 
+def _spread(x: Value, chosen: Value) -> str | None:
+    """How to give a mask of the leading axes the rank of what it masks."""
+    missing = x.type.rank - chosen.type.rank
+    if missing <= 0 or chosen.shape != x.shape[: chosen.type.rank] or not chosen.shape:
+        return None
+    inner = f"mask({chosen.shape[-1]})" if chosen.type.rank == 2 else "the mask"
+    return f"`{inner}[{', '.join([':'] * chosen.type.rank + ['none'] * missing)}]`"
+
+
 def mask_for(x: Value, mask: Any) -> Value:
     """A mask that fits x by the rules of broadcasting and is not bigger; raises Problem."""
     chosen = tensor_of(mask, "mask")
@@ -41,7 +50,9 @@ def mask_for(x: Value, mask: Any) -> Value:
     try:
         shape = stretch(x.type, chosen.type.with_dtype(x.dtype), "masked")
     except Problem as problem:
-        raise Problem("E0308", f"a mask {chosen.type} does not fit {x.type}", notes=problem.notes) from None
+        raise Problem(
+            "E0308", f"a mask {chosen.type} does not fit {x.type}", notes=problem.notes, help=_spread(x, chosen)
+        ) from None
     if shape != x.shape:
         raise Problem("E0308", f"a mask {chosen.type} is bigger than {x.type}")
     return chosen
