@@ -14,7 +14,7 @@ from typing import Any, overload
 
 import numpy as np
 from dlc.compiler.graph import EMPTY, Attribute, Graph, Node, Operand, Value, topological
-from dlc.compiler.registry import Call, lookup
+from dlc.compiler.registry import Call, IllTyped, lookup
 from dlc.compiler.types import Array, Polynomial, Type, numpy_dtype
 from dlc.dsl.ast import Span
 
@@ -89,6 +89,8 @@ class Builder:
         found = self._interned.get(key)
         if found is None:
             types = lookup(op).infer(Call(op, operands, kept, bodies, outputs))
+            for type in types:
+                _check_sizes(op, type)
             found = Node(op, operands, kept, bodies, types, self._span)
             self._interned[key] = found
             self.made.append(found)
@@ -123,6 +125,20 @@ class Builder:
         names = {value: label for value, label in self.names.items() if value in alive}
         merged = {node: self.merged[node] for node in nodes if node in self.merged}
         return Graph(name, taken, dict(outputs), nodes, names, merged, dict(sizes))
+
+
+def _check_sizes(op: str, type: Type) -> None:
+    """Sizes are counts that fit 64 bits, and so does the count of elements; raises IllTyped."""
+    elements = 1
+    for dim in type.shape:
+        if isinstance(dim, int):
+            elements *= max(dim, 1)
+            if dim < 0:
+                raise IllTyped(f"{op} would give {type}: {dim} is no size")
+        elif any(abs(coefficient) >= 2**63 for _, coefficient in dim.terms):
+            raise IllTyped(f"{op} would give {type}: that is too large")
+    if elements >= 2**63:
+        raise IllTyped(f"{op} would give {type}: that is too large")
 
 
 def _key(

@@ -14,7 +14,8 @@ from typing import Any
 
 from dlc.compiler import net_units, run_units
 from dlc.compiler.elaborate import expressions
-from dlc.compiler.elaborate.context import Mode
+from dlc.compiler.elaborate.circles import circles
+from dlc.compiler.elaborate.context import Exhausted, Mode
 from dlc.compiler.elaborate.problems import Problem, Report
 from dlc.compiler.elaborate.search import Search, Space, search_of, space_of
 from dlc.compiler.elaborate.settings import check_settings
@@ -117,6 +118,7 @@ class Program:
     def check(self) -> tuple[Diagnostic, ...]:
         """Elaborate everything; returns the warnings. Raises SourceError with every mistake, each once."""
         found: dict[Diagnostic, None] = {}
+        report = Report()
         attempts: list[tuple[Callable[[str], Unit | tuple[Unit, Unit]], Iterable[str]]] = [
             (self.prepare, self.datas),
             (self.net, self.nets),
@@ -125,18 +127,25 @@ class Program:
             (self.evaluation, self.runs),
             (self.init, self.runs),
         ]
+        for problem, span in circles(self.source.modules.values()):
+            report.add(problem, span)
+        if report.failed:
+            raise SourceError(*report.diagnostics)
         for look in (self.let_values, self.searches):
             try:
                 look()
+            except Exhausted:
+                raise
             except SourceError as error:
                 found.update(dict.fromkeys(error.diagnostics))
-        report = Report()
         check_settings(self.source.main, library().main, report)
         found.update(dict.fromkeys(report.diagnostics))
         for attempt, names in attempts:
             for name in names:
                 try:
                     made = attempt(name)
+                except Exhausted:
+                    raise  # the other graphs of the file would take as long
                 except SourceError as error:
                     found.update(dict.fromkeys(error.diagnostics))
                 else:

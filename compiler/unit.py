@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from dlc.compiler.elaborate import bodies, data
@@ -149,7 +150,8 @@ def _returned(net: ast.Net | ast.Infer, result: Any) -> dict[str, Any]:
     values = result if isinstance(result, tuple) else (result,)
     named: dict[str, Any] = {}
     count = 0
-    for expr, value in zip(statement.values, values, strict=False):
+    # One expression may give several values: `return topk(x, 2)`.
+    for expr, value in zip_longest(statement.values[: len(values)], values):
         if isinstance(expr, ast.Ref):
             named[expr.name] = value
         else:

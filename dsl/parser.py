@@ -6,6 +6,7 @@ is one syntax error for each broken declaration and not one for the file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from dlc.dsl.tokens import BAD, Token, end_token, tokenize
 
 EDITIONS = (1,)
 MAX_REPORTED = 20
+MAX_BYTES = 64 * 2**20
+_NOT_TEXT = re.compile("[\0\ud800-\udfff]")  # no UTF-8 file has the latter, but the command line may
 
 
 def parse(text: str, file: str) -> ast.Source:
@@ -28,10 +31,12 @@ def parse(text: str, file: str) -> ast.Source:
 
     Raises SourceError with every lexical error and one syntax error for each broken declaration.
     """
-    if "\0" in text:
-        at = text.index("\0")
+    strange = _NOT_TEXT.search(text)
+    if strange is not None:
+        at = strange.start()
         line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
-        place = Label(Span(file, line, column, line, column + 1), "a NUL byte")
+        what = "a NUL byte" if strange.group() == "\0" else "half of a surrogate pair"
+        place = Label(Span(file, line, column, line, column + 1), what)
         raise SourceError(Diagnostic("E0106", f"`{file}` is not a text file", place))
     tokens, _, wrong = tokenize(text, file)
     deep = too_deep(tokens)
@@ -82,7 +87,8 @@ def read(path: Path, shown: str | None = None) -> str:
     name = shown or str(path)
     place = Label(Span(name, 1, 1, 1, 1), "")
     try:
-        content = path.read_bytes()
+        with path.open("rb") as opened:
+            content = opened.read(MAX_BYTES + 1)  # and no more: a device may have no end
     except FileNotFoundError:
         raise SourceError(Diagnostic("E0106", f"there is no file `{name}`", place)) from None
     except IsADirectoryError:
@@ -90,6 +96,8 @@ def read(path: Path, shown: str | None = None) -> str:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise SourceError(Diagnostic("E0106", f"`{name}` cannot be read: {reason}", place)) from None
+    if len(content) > MAX_BYTES:
+        raise SourceError(Diagnostic("E0106", f"`{name}` is larger than {MAX_BYTES // 2**20} MB", place))
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

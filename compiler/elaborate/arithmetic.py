@@ -6,6 +6,7 @@ rounded once to the tensor's element type.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from dlc.compiler.graph import Value
 from dlc.compiler.types import FLOATS, INTEGERS, Dim, Polynomial, Shape, Type
 
 NUMBER = int | float | Polynomial
+MAX_TERMS, MAX_LETTERS = 64, 2_000  # of a symbolic dimension
 
 VERB = {
     "+": "added", "-": "subtracted", "*": "multiplied", "/": "divided", "//": "divided", "%": "divided",
@@ -279,21 +281,31 @@ def _python(symbol: str, left: Any, right: Any) -> Any:
         raise Problem("E0310", "the result is too large") from None
     if isinstance(result, complex):
         raise Problem("E0303", "a fractional power of a negative number")
+    if isinstance(result, float) and not math.isfinite(result):
+        raise Problem("E0310", "the result is too large", f"{left} {symbol} {right}")
     if isinstance(result, int) and abs(result) > 2**63:
         raise Problem("E0310", "the result does not fit 64 bits")
     return result
 
 
+def _bounded(dim: Dim) -> Dim:
+    """A dimension that is not too long to be worked with; raises Problem."""
+    if isinstance(dim, Polynomial) and (
+        len(dim.terms) > MAX_TERMS
+        or len(str(dim)) > MAX_LETTERS
+        or any(abs(c) >= 2**63 or sum(power for _, power in atoms) > MAX_TERMS for atoms, c in dim.terms)
+    ):
+        raise Problem("E0310", "this dimension is too long to be worked with", f"more than {MAX_TERMS} terms or factors")
+    return dim
+
+
 def _symbolic(symbol: str, left: Any, right: Any) -> Any:
     whole = isinstance(left, int | Polynomial) and isinstance(right, int | Polynomial)
-    if whole and symbol in "+-*":
-        return PYTHON[symbol](left, right)
-    if whole and symbol == "//":
+    if whole and symbol in ("+", "-", "*"):
+        return _bounded(PYTHON[symbol](left, right))
+    if whole and symbol in ("//", "%"):
         if right == 0:
             raise Problem("E0303", "a division by zero")
-        return left // right
-    if whole and symbol == "%":
-        if right == 0:
-            raise Problem("E0303", "a division by zero")
-        return left - (left // right) * right
+        share = _bounded(left // right)
+        return share if symbol == "//" else _bounded(left - share * right)
     return binary(symbol, tensor(left, "f32"), tensor(right, "f32"))

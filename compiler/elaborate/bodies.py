@@ -9,7 +9,7 @@ from dlc.compiler.elaborate import expressions
 from dlc.compiler.elaborate.context import Elaborator, Frame
 from dlc.compiler.elaborate.entities import POISON, Binding, Distribution, Instance, Template, describe
 from dlc.compiler.elaborate.names import find, give
-from dlc.compiler.elaborate.problems import Problem
+from dlc.compiler.elaborate.problems import Problem, Reported
 from dlc.compiler.graph import Value
 from dlc.compiler.types import ONNX_NUMBER, Dim, Polynomial, Type, symbol
 from dlc.dsl import ast
@@ -48,6 +48,8 @@ def run(
                     statement_of(e, statement, frame)
         except Problem as problem:
             e.report.add(problem, statement.span)
+            if isinstance(statement, ast.Assert):
+                return POISON  # what follows relies on it
             if isinstance(statement, ast.Param | ast.State):  # its name is known all the same
                 frame.scope.names.setdefault(statement.name.text, Binding(POISON, statement.name.span))
     if not returned:
@@ -249,7 +251,7 @@ def dimension(e: Elaborator, expr: ast.Expr, frame: Frame) -> Dim:
     """A dimension in a type: an expression of known dimensions and compile-time integers; raises Problem."""
     value = expressions.evaluate(e, expr, frame)
     if value is POISON:
-        raise Problem("E0305", "a dimension that is not known", span=expr.span)
+        raise Reported()
     if isinstance(value, bool) or not isinstance(value, int | Polynomial):
         raise Problem("E0302", "a dimension is an integer", f"this is {describe(value)}", span=expr.span)
     if isinstance(value, int) and not 0 <= value < 2**48:

@@ -206,6 +206,7 @@ def _function(
         if name in values:
             raise Problem("E0205", f"`{name}` is given twice", span=spans[name])
         values[name] = (value, spans[name])
+    e.take(1, span)
     e.report.applications.append(Application(f"{function.name}(...)", span, frame.library))
     try:
         with e.builder.at(None if frame.library else span):
@@ -269,8 +270,32 @@ def _builtin(
     if e.ragged and "mask" in parameters and not variadic:
         default = parameters["axis"].default if "axis" in parameters else None
         insist(e, function.name, dict(zip(known, positional, strict=False)) | named, default)
+    for key, value in (*zip(known, positional, strict=False), *named.items()):
+        _check_written(function.name, key, parameters.get(key), value, span)
     extra: dict[str, Any] = {"e": e, "frame": frame, "written": args}
-    return function.call(*(extra[name] for name in hidden), *positional, **named)
+    try:
+        return function.call(*(extra[name] for name in hidden), *positional, **named)
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        # The function was not made for such values. That is the caller's mistake, whatever Python says of it.
+        found = ", ".join(describe(value) for value in (*positional, *named.values()))
+        raise Problem("E0302", f"`{function.name}` cannot take these", f"given {found}", span=span) from error
+
+
+_WRITTEN: dict[str, tuple[tuple[type, ...], str]] = {
+    "int": ((int, Polynomial), "an integer"),
+    "float": ((int, float), "a number that is known while compiling"),
+    "bool": ((bool,), "`true` or `false`"),
+    "str": ((str,), "a text"),
+}
+
+
+def _check_written(what: str, name: str, parameter: inspect.Parameter | None, value: Any, span: ast.Span) -> None:
+    """A Python function's parameter of a plain type takes that; raises Problem."""
+    if parameter is None or parameter.annotation not in _WRITTEN or parameter.kind is parameter.VAR_POSITIONAL:
+        return
+    kinds, wanted = _WRITTEN[parameter.annotation]
+    if not isinstance(value, kinds) or (parameter.annotation != "bool" and isinstance(value, bool)):
+        raise Problem("E0302", f"`{name}` of `{what}` wants {wanted}", f"this is {describe(value)}", span=span)
 
 
 def _list(names: list[str]) -> str:

@@ -13,12 +13,23 @@ from dlc.compiler.elaborate.problems import Problem, Report
 from dlc.compiler.graph import Node, Value
 from dlc.compiler.types import Dim, Type
 from dlc.dsl import ast
+from dlc.dsl.diagnostics import SourceError
 from dlc.dsl.modules import Module, Program
 
 EXPANSION_LIMIT = 200_000
-"""How many turns of `repeat` and `for` one elaboration may take, and how long a list may grow."""
+"""How many items all lists and ranges of one elaboration may have together."""
+
+WORK_LIMIT = 50_000
+"""How many turns of `repeat` and `for` and applications of blocks and functions one elaboration may take."""
+
+DEPTH_LIMIT = 700
+"""How deep values may depend on one another through names and functions; Python's own limit lies beyond."""
 
 RECURSION_LIMIT = 10_000
+
+
+class Exhausted(SourceError):
+    """A program that would take too long or nest too deeply to elaborate; nothing more is done with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +121,8 @@ class Elaborator:
         self.scalars: dict[str, Value] = {}
         self.sites = 0
         self.expansions = 0
+        self.work = 0
+        self.depth = 0  # of values that wait for one another
         self.stages: list[Stage] = []
         self.records: Any = None  # in a data section: what `raw` is
         self.optimizer: Any = None  # while an optimizer's block is applied: where its states belong
@@ -128,10 +141,26 @@ class Elaborator:
         self.builder.__exit__(*error)
 
     def expand(self, count: int, span: ast.Span) -> None:
-        """Count turns before they are taken; raises Problem where there would be too many."""
-        self.expansions += max(count, 0)
-        if self.expansions > EXPANSION_LIMIT:
-            raise Problem("E0310", f"more than {EXPANSION_LIMIT:,} turns of loops", f"{count:,} more here", span=span)
+        """Count the items of a list before they are made; raises Problem or Exhausted where there would be too many."""
+        what = f"more than {EXPANSION_LIMIT:,} items of lists"
+        self.expansions = self._counted(self.expansions, count, EXPANSION_LIMIT, what, span)
+
+    def take(self, count: int, span: ast.Span) -> None:
+        """Count turns of a loop, or an application, before they are taken; raises Problem or Exhausted likewise."""
+        what = f"more than {WORK_LIMIT:,} turns of loops and uses of blocks and functions"
+        self.work = self._counted(self.work, count, WORK_LIMIT, what, span)
+
+    def _counted(self, before: int, count: int, limit: int, what: str, span: ast.Span) -> int:
+        if count > limit:
+            raise Problem("E0310", what, f"{count:,} here", span=span)
+        if before + count > limit:
+            raise self.exhausted(Problem("E0310", what, f"{count:,} more here"), span)
+        return before + max(count, 0)
+
+    def exhausted(self, problem: Problem, span: ast.Span) -> Exhausted:
+        """The error that ends this elaboration: what was found so far, and `problem`."""
+        self.report.add(problem, span)
+        return Exhausted(*(each for each in self.report.diagnostics if each.severity == "error"))
 
     def site(self) -> str:
         """The site of one application that draws random numbers."""

@@ -7,7 +7,7 @@ from typing import Any
 from dlc.compiler.build import ints, op
 from dlc.compiler.elaborate import calls, instances, stages
 from dlc.compiler.elaborate.arithmetic import binary, shown, tensor, truth, unary
-from dlc.compiler.elaborate.context import Elaborator, Frame
+from dlc.compiler.elaborate.context import DEPTH_LIMIT, Elaborator, Frame
 from dlc.compiler.elaborate.entities import POISON, Binding, Direction, Instance, Place, Poison, Scope, describe
 from dlc.compiler.elaborate.names import find, unknown
 from dlc.compiler.elaborate.problems import Problem
@@ -29,13 +29,19 @@ def evaluate(e: Elaborator, expr: ast.Expr, frame: Frame, *, place: Place | None
     `place` is where an instance that this very expression makes belongs (it was assigned to a name, or passed through
     a setting). With `part`, a name that `as` gave to an instance is that instance and not its value.
     """
+    e.depth += 1
     try:
+        if e.depth > DEPTH_LIMIT:
+            problem = Problem("E0310", "these values are nested too deeply", f"more than {DEPTH_LIMIT} levels")
+            raise e.exhausted(problem, expr.span)
         with e.builder.at(None if frame.library else expr.span):
             return _evaluate(e, expr, frame, place, part)
     except Problem as problem:
         e.report.add(problem, expr.span)
     except IllTyped as error:
         e.report.add(Problem("E0301", f"{error}"), expr.span)
+    finally:
+        e.depth -= 1
     return POISON
 
 

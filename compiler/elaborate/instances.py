@@ -60,6 +60,7 @@ def apply(
     """Apply an instance to input values."""
     if len(e.report.applications) > PASSAGE_LIMIT:
         raise Problem("E0209", "blocks that contain each other in a circle", f"`{instance.text}` again", span=span)
+    e.take(1, span)
     if instance.chain is not None:
         return stages.run_loop(e, instance, _one(values, span))
     e.report.applications.append(Application(instance.text if instance.net is None else "", span, frame.library))

@@ -38,6 +38,13 @@ class Problem(Exception):
         self.help = help
 
 
+class Reported(Problem):
+    """What stops here because of a mistake that has been reported already: nothing more is said of it."""
+
+    def __init__(self) -> None:
+        super().__init__("", "")
+
+
 @dataclass(slots=True)
 class Application:
     """One entry of the stack of applications that are under way: `text` as in messages, and where it was written.
@@ -65,6 +72,8 @@ class Report:
 
     def add(self, problem: Problem, span: Span, severity: str = "error") -> None:
         """Record a problem at its own span, or at `span`; one inside the library is shown where it was used."""
+        if isinstance(problem, Reported):
+            return
         at, label, notes = problem.span or span, problem.label, list(problem.notes)
         users = self.applications
         if at.file.startswith("<"):

@@ -150,7 +150,7 @@ def loop_instance(e: Elaborator, step: ast.Repeat | ast.For, frame: Frame, place
         number = expressions.whole(count, "`repeat`")
         if number < 0:
             raise Problem("E0303", "`repeat` cannot turn a negative number of times", f"{number}", span=step.count.span)
-        e.expand(number, step.count.span)
+        e.take(number, step.count.span)
         turns: list[Any] = [()] * number
         names: tuple[ast.Name, ...] = ()
     else:
@@ -158,7 +158,7 @@ def loop_instance(e: Elaborator, step: ast.Repeat | ast.For, frame: Frame, place
         if source is POISON:
             return POISON
         turns = expressions.listed(source, "what `for` goes through")
-        e.expand(len(turns), step.source.span)
+        e.take(len(turns), step.source.span)
         names = step.names
     if found is None:
         kind = "repeat" if isinstance(step, ast.Repeat) else "for"

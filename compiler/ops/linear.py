@@ -47,7 +47,7 @@ def _(g: Value, a: Value, b: Value) -> tuple[Value, Value]:
 
 @lower("MatMul")
 def _(lowering: Any, node: Node, a: Value, b: Value) -> Value | None:
-    """A matrix times a vector, as a column: [64, 30] @ [30] takes 1 us instead of 13 (bench/forms/dense.py)."""
+    """A matrix times a vector, as a column. A session of [64, 30] @ [30] alone: 4 us, not 16 (bench/forms/dense.py)."""
     if a.type.rank != 2 or b.type.rank != 1:
         return None
     return op.Squeeze(a @ op.Unsqueeze(b, ints(1)), ints(1))
