@@ -274,3 +274,69 @@ def test_errors_carry_their_exit_code() -> None:
     assert [kind("x").exit_code for kind in (InputError, UsageError, RunError)] == [1, 2, 3]
     assert str(CommandError("what", "how")) == "what\n  help: how"
     assert str(CommandError("what")) == "what"
+
+
+class Killed(BaseException):
+    """Ends a function where it stands, as a kill does."""
+
+
+@pytest.mark.parametrize("at", range(1, 6))
+def test_other_compiled_files_take_the_place_of_the_old_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """Killed while they are written (1, 2), before either rename (3, 4), or not at all (5)."""
+    names = ("a.onnx", "b.onnx")
+
+    def old(folder: RunFolder) -> None:
+        for name in names:
+            (folder.model / name).write_text("old")
+
+    with RunFolder.create(tmp_path / "run", ASKED, old) as folder:
+        pass
+    calls = 0
+
+    def counted() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == at:
+            raise Killed
+
+    def write(model: Path) -> None:
+        for name in names:
+            counted()
+            (model / name).write_text("new")
+
+    rename = os.rename
+
+    def renaming(*args: Any) -> None:
+        counted()
+        rename(*args)
+
+    folder = RunFolder.resume(tmp_path / "run")
+    monkeypatch.setattr(os, "rename", renaming)
+    if at < 5:
+        with pytest.raises(Killed):
+            folder.replace_model(write)
+    else:
+        folder.replace_model(write)
+    monkeypatch.undo()
+    folder.close("failed")
+    with RunFolder.resume(tmp_path / "run") as again:
+        content = {path.name: path.read_text() for path in again.model.iterdir()}
+        assert set(content) == set(names) and set(content.values()) == {"new" if at > 3 else "old"}
+        assert {path.name for path in again.path.iterdir()} == {"run.json", "lock", "model", "checkpoints"}
+
+
+def test_a_folder_without_run_json_can_be_made_again(tmp_path: Path) -> None:
+    """What a kill within the writing of the compiled files leaves."""
+
+    def killed(folder: RunFolder) -> None:
+        (folder.model / "a.onnx").write_text("half")
+        raise Killed
+
+    with pytest.raises(Killed):
+        RunFolder.create(tmp_path / "run", ASKED, killed)
+    with pytest.raises(InputError, match=r"it has no run\.json"):
+        RunFolder.resume(tmp_path / "run")
+    with RunFolder.create(tmp_path / "run", ASKED):
+        pass

@@ -27,11 +27,13 @@ def test_train_is_given_what_was_asked_for(
 
     monkeypatch.setattr(module, "train", train)
     args = ("--set", "lr=0.5", "--seed", 3, "--device", "cpu", "--threads", 2)
+    args += ("--epochs", 7, "--steps", 90, "--after", tmp_path / "first")
     done = dlc("train", f"{two_runs}:slow", "-o", tmp_path / "run", *args)
     assert done.code == 0
     assert done.out == f"best dev.loss 0.25 at step 8\n{tmp_path / 'run'}: 12 steps in 1.5 s\n"
     assert (seen["run"], seen["folder"], seen["lets"]["lr"]) == ("slow", tmp_path / "run", 0.5)
     assert (seen["options"].seed, seen["options"].device, seen["options"].threads) == (3, "cpu", 2)
+    assert (seen["options"].epochs, seen["options"].steps, seen["options"].after) == (7, 90, tmp_path / "first")
     told = dlc("train", f"{two_runs}:slow", "-o", tmp_path / "run", "--json").json
     assert told["best"] == {"metric": "dev.loss", "value": 0.25, "step": 8}
     assert told["values"] == {"train": {"loss": "nan"}}
