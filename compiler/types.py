@@ -172,8 +172,9 @@ def quotient(numerator: Dim, divisor: Dim, ceiling: bool = False) -> Dim:
     if isinstance(divisor, int) and ceiling:
         return quotient(numerator + (divisor - 1), divisor)  # one form for one number, so that equality is decided
     if isinstance(divisor, int):
-        even = {m: c // divisor for m, c in _terms(numerator) if m and c % divisor == 0}
-        rest = {m: c for m, c in _terms(numerator) if not m or c % divisor}
+        # Whole multiples of the divisor come out, so that (H - 2)//2 + 1 and H//2 are one form.
+        even = {m: c // divisor for m, c in _terms(numerator)}
+        rest = {m: c % divisor for m, c in _terms(numerator)}
         remainder = _normal(rest)
         if isinstance(remainder, int):
             return _normal(even) + quotient(remainder, divisor, ceiling)

@@ -37,9 +37,11 @@ def earlier(compiled: Compiled, after: Path | None, folder: Path) -> Path | None
         raise UsageError(f"the run `{compiled.run}` does not start after another, so --after has no meaning", help)
     if after is None:
         beside = folder.parent / wanted
-        first = "" if (beside / "run.json").exists() else f" (once `{wanted}` is trained there)"
         message = f"the run `{compiled.run}` starts from the weights of `{wanted}`: say where that was trained"
-        raise UsageError(message, f"{command} {beside}{first}")
+        if (beside / "run.json").exists():
+            raise UsageError(message, f"{command} {beside}")
+        first = f"dlc train {compiled.origin['file']}:{wanted} -o {beside}"
+        raise UsageError(f"{message}, or train it first", f"{first}\n  {command} {beside}")
     found = RunFolder.open(after).settings.get("run")
     if found != wanted:
         raise UsageError(

@@ -78,7 +78,9 @@ def test_without_it_the_command_to_type_is_told(two: Program, tmp_path: Path) ->
     assert caught.value.exit_code == 2 and caught.value.help == command
     with pytest.raises(UsageError) as caught:
         run(two, "tune", tmp_path / "elsewhere" / "tune")
-    assert caught.value.help is not None and caught.value.help.endswith("(once `tiny` is trained there)")
+    first, then = str(caught.value.help).splitlines()
+    there = tmp_path / "elsewhere" / "tiny"
+    assert first == f"dlc train {tmp_path / 'tiny.net'}:tiny -o {there}" and then.endswith(f"--after {there}")
     assert not (tmp_path / "tune").exists() and not (tmp_path / "elsewhere").exists()
 
 
