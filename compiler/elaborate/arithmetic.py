@@ -19,6 +19,7 @@ from dlc.compiler.types import FLOATS, INTEGERS, Dim, Polynomial, Shape, Type
 
 NUMBER = int | float | Polynomial
 MAX_TERMS, MAX_LETTERS = 64, 2_000  # of a symbolic dimension
+MAX_ITEMS = 200_000  # of a list or text that is joined of two
 
 VERB = {
     "+": "added", "-": "subtracted", "*": "multiplied", "/": "divided", "//": "divided", "%": "divided",
@@ -263,6 +264,8 @@ def _compare(symbol: str, left: Any, right: Any) -> Any:
 def _python(symbol: str, left: Any, right: Any) -> Any:
     for kind in (list, str):
         if symbol == "+" and isinstance(left, kind) and isinstance(right, kind):
+            if len(left) + len(right) > MAX_ITEMS:
+                raise Problem("E0310", f"{describe(left)} and {describe(right)} would be too long together")
             return operator.add(left, right)
     for side in (left, right):
         if isinstance(side, bool) or not isinstance(side, NUMBER):

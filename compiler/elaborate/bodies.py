@@ -207,7 +207,8 @@ def _ragged(e: Elaborator, statement: ast.Ragged, frame: Frame) -> None:
     binding.used = True
     if binding.value is POISON:
         return
-    if not isinstance(binding.value, Value) or binding.value.dtype not in ("i64", "i32") or binding.value.type.rank != 1:
+    found = binding.value
+    if not isinstance(found, Value) or found.dtype not in ("i64", "i32") or found.type.rank != 1:
         what = f"this is {describe(binding.value)}"
         raise Problem("E0302", "lengths are one integer for each example: `i64[B]`", what, span=statement.length.span)
     if isinstance(dim, Polynomial):  # a size that is known is padded all the same, but other axes may have it too

@@ -19,7 +19,7 @@ from dlc.dsl.modules import Module, Program
 EXPANSION_LIMIT = 200_000
 """How many items all lists and ranges of one elaboration may have together."""
 
-WORK_LIMIT = 50_000
+WORK_LIMIT = 30_000
 """How many turns of `repeat` and `for` and applications of blocks and functions one elaboration may take."""
 
 DEPTH_LIMIT = 700
@@ -145,9 +145,14 @@ class Elaborator:
         what = f"more than {EXPANSION_LIMIT:,} items of lists"
         self.expansions = self._counted(self.expansions, count, EXPANSION_LIMIT, what, span)
 
-    def take(self, count: int, span: ast.Span) -> None:
-        """Count turns of a loop, or an application, before they are taken; raises Problem or Exhausted likewise."""
+    def take(self, count: int, span: ast.Span, each: int = 1) -> None:
+        """Count turns of a loop, or an application, before they are taken; raises Problem or Exhausted likewise.
+
+        Each turn is known to take at least `each` more, which are not counted yet.
+        """
         what = f"more than {WORK_LIMIT:,} turns of loops and uses of blocks and functions"
+        if count * each > WORK_LIMIT:
+            raise Problem("E0310", what, f"{count * each:,} here", span=span)
         self.work = self._counted(self.work, count, WORK_LIMIT, what, span)
 
     def _counted(self, before: int, count: int, limit: int, what: str, span: ast.Span) -> int:
@@ -204,10 +209,8 @@ class Elaborator:
                     span=span,
                 )
             return found.value if role == "optimizer" else self.moved.get(address, found.value)
-        if self.mode.initial:
-            value = self._initial(address, type, init(), span)
-        else:
-            value = self.builder.input(address, type)
+        made = self._initial(address, type, init(), span) if self.mode.initial else None
+        value = made if made is not None else self.builder.input(address, type)
         self._taken.add(address)
         self.parameters[address] = Parameter(address, role, value, span)
         return value

@@ -61,14 +61,15 @@ def apply(
     if len(e.report.applications) > PASSAGE_LIMIT:
         raise Problem("E0209", "blocks that contain each other in a circle", f"`{instance.text}` again", span=span)
     e.take(1, span)
-    if instance.chain is not None:
-        return stages.run_loop(e, instance, _one(values, span))
-    e.report.applications.append(Application(instance.text if instance.net is None else "", span, frame.library))
+    named_text = instance.text if instance.net is None and instance.chain is None else ""
+    e.report.applications.append(Application(named_text, span, frame.library))
     mode = e.mode
     if mode.training and e.is_frozen(instance.address):
         e.mode = replace(mode, training=False)  # frozen is what it will be in production, and constant
     try:
         with e.builder.at(None if frame.library else span):
+            if instance.chain is not None:
+                return stages.run_loop(e, instance, _one(values, span))
             result = _body(e, instance, values, named, span)
     finally:
         e.report.applications.pop()

@@ -150,7 +150,7 @@ def loop_instance(e: Elaborator, step: ast.Repeat | ast.For, frame: Frame, place
         number = expressions.whole(count, "`repeat`")
         if number < 0:
             raise Problem("E0303", "`repeat` cannot turn a negative number of times", f"{number}", span=step.count.span)
-        e.take(number, step.count.span)
+        e.take(number, step.count.span, _turns(step.chain) if number else 1)
         turns: list[Any] = [()] * number
         names: tuple[ast.Name, ...] = ()
     else:
@@ -166,6 +166,19 @@ def loop_instance(e: Elaborator, step: ast.Repeat | ast.For, frame: Frame, place
         frame.owner.children[key] = found
     found.chain = (step, names, turns, frame)
     return found
+
+
+def _turns(chain: ast.Chain) -> int:
+    """How many turns one turn of a loop around the chain takes at least, as far as the text says it."""
+    total = 0
+    waiting = [(each.step, 1) for each in chain.stages]
+    while waiting:
+        step, times = waiting.pop()
+        if isinstance(step, ast.Repeat) and isinstance(step.count, ast.Literal_) and isinstance(step.count.value, int):
+            times *= step.count.value
+            total += times
+            waiting += [(each.step, times) for each in step.chain.stages]
+    return max(total, 1)
 
 
 def run_loop(e: Elaborator, loop: Instance, value: Any) -> Any:

@@ -54,7 +54,7 @@ class _Lazy(dict[str, Binding]):
 def wire(
     e: Elaborator, section: ast.Train, net: ast.Net, instance: Instance, declared: dict[str, data.Field], run: Run
 ) -> None:
-    """Apply the net to the fields that have its inputs' names; a net none of whose inputs is a field waits to be called."""
+    """Apply the net to the fields with its inputs' names; a net none of whose inputs is a field waits to be called."""
     inputs = [item for each in net.body if isinstance(each, ast.Input) for item in each.items]
     matched = [item for item in inputs if item.name.text in declared]
     missing = [item for item in inputs if item.name.text not in declared and item.default is None]

@@ -63,6 +63,7 @@ def convolve(x: Any, weight: Any, stride: Any = 1, pad: Any = 0, dilation: Any =
     strides, dilations = each_axis(stride, n, "stride", 1), each_axis(dilation, n, "dilation", 1)
     if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1:
         raise Problem("E0303", "`groups` is an integer of 1 or more", f"this is {describe(groups)}")
+    each_axis(list(kernel), n, "kernel", 1)
     for axis, (k, d) in enumerate(zip(kernel, dilations, strict=True)):
         _reaches(value, axis, k, d, _pads(pad, value, kernel, strides, dilations), "kernel")
     return op.Conv(
