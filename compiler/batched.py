@@ -1,4 +1,4 @@
-"""A graph over one record made into one over a batch of them: every value that depends on a record gets `B` in front."""
+"""A graph over one record made into one over a batch: every value that depends on a record gets `B` in front."""
 
 from __future__ import annotations
 

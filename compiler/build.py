@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from typing import Any, overload
 
 import numpy as np
+
 from dlc.compiler.graph import EMPTY, Attribute, Graph, Node, Operand, Value, topological
 from dlc.compiler.registry import Call, IllTyped, lookup
 from dlc.compiler.types import Array, Polynomial, Type, numpy_dtype
@@ -197,7 +198,7 @@ def rewrite(graph: Graph, visit: Visit) -> Graph:
                 if old is not new:
                     replaced[old] = new
                     if old in graph.names and new not in builder.names:
-                        builder.names[new] = builder.names.pop(old)  # `old` may live on inside `new`: one name, one value
+                        builder.names[new] = builder.names.pop(old)  # one name, one value: `old` may live on in `new`
     outputs = {name: replaced.get(value, value) for name, value in graph.outputs.items()}
     return builder.graph(graph.name, outputs, graph.inputs, graph.sizes)
 

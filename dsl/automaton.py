@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lark.exceptions import UnexpectedToken
+from lark.parsers.lalr_analysis import Shift
+
 from dlc.dsl import ast
 from dlc.dsl.grammar import grammar
 from dlc.dsl.tokens import Token
-from lark.exceptions import UnexpectedToken
-from lark.parsers.lalr_analysis import Shift
 
 Table = Mapping[int, Mapping[str, tuple[Any, Any]]]
 """State and symbol to (Shift, next state) or (Reduce, rule)."""

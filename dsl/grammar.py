@@ -12,6 +12,7 @@ from importlib import resources
 from pathlib import Path
 
 import lark
+
 from dlc.dsl.tree import TreeBuilder
 
 

@@ -75,7 +75,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Removes what writers that were killed left in `folder`. Only for the holder of the run folder's lock."""
-    for path in folder.glob(f".*{TEMPORARY}"):
+    """Removes what killed writers left in `folder` and below. Only for the holder of the run folder's lock."""
+    for path in folder.rglob(f".*{TEMPORARY}"):
         with contextlib.suppress(OSError):
             path.unlink()

@@ -76,7 +76,6 @@ class RunFolder:
             }
             folder = cls(path, content, lock)
             folder._make_subfolders()
-            remove_temporaries(folder.model)
             fill(folder)
             write_json(path / "run.json", content)
         except BaseException:
@@ -97,7 +96,6 @@ class RunFolder:
         lock.acquire()
         try:
             remove_temporaries(path)
-            remove_temporaries(path / "checkpoints")
             folder = cls(path, _read_run(path), lock)
             folder._recover_model()
             folder._make_subfolders()

@@ -298,7 +298,7 @@ def _bounded(dim: Dim) -> Dim:
         or len(str(dim)) > MAX_LETTERS
         or any(abs(c) >= 2**63 or sum(power for _, power in atoms) > MAX_TERMS for atoms, c in dim.terms)
     ):
-        raise Problem("E0310", "this dimension is too long to be worked with", f"more than {MAX_TERMS} terms or factors")
+        raise Problem("E0310", "this dimension is too long to work with", f"more than {MAX_TERMS} terms or factors")
     return dim
 
 

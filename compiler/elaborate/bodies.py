@@ -272,6 +272,8 @@ def unify(e: Elaborator, declared: ast.TypeExpr, value: Any, frame: Frame, what:
         raise _misfit(declared, value, what, span, f"elements are {value.dtype}, and {declared.name.text} is wanted")
     dims = list(declared.dims)
     dots = next((i for i, each in enumerate(dims) if isinstance(each, ast.Dots)), None)
+    if sum(isinstance(each, ast.Dots) for each in dims) > 1:
+        raise Problem("E0302", "a type has one `...` at most", span=declared.span)
     least = len(dims) - (dots is not None)
     if value.type.rank < least or (dots is None and value.type.rank != least):
         raise _misfit(declared, value, what, span, f"the rank is {value.type.rank}, and {least} is wanted")

@@ -1,4 +1,4 @@
-"""Declarations that refer to themselves: the language has no recursion, and this finds it before anything is expanded."""
+"""Declarations that refer to themselves: the language has no recursion, and this is found before anything expands."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def _from(start: ast.Declaration, module: Module, done: set[int]) -> Iterator[tu
             continue
         others = tuple(Label(each.span, "by way of this") for each in names[opened:])
         notes = ("the language has no recursion, so that what a file expands to is always finite",)
-        yield Problem("E0209", f"`{ref.name}` is defined by itself", "named here", secondary=others, notes=notes), ref.span
+        message = f"`{ref.name}` is defined by itself"
+        yield Problem("E0209", message, "named here", secondary=others, notes=notes), ref.span
 
 
 def _references(

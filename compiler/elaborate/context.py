@@ -209,6 +209,9 @@ class Elaborator:
                     span=span,
                 )
             return found.value if role == "optimizer" else self.moved.get(address, found.value)
+        if not type.is_static:
+            text = f"`{address}` would be {type}, a size that is known only at run time"
+            raise Problem("E0305", text, "the shape of a weight or state is fixed", span=span)
         made = self._initial(address, type, init(), span) if self.mode.initial else None
         value = made if made is not None else self.builder.input(address, type)
         self._taken.add(address)

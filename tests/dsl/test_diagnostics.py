@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from dlc.dsl.ast import Span
 from dlc.dsl.diagnostics import CODES, Diagnostic, Label, SourceError, nearest, render, render_all, to_json
 from dlc.dsl.modules import load

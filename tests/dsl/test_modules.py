@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from dlc.dsl import ast
 from dlc.dsl.diagnostics import SourceError, render_all
 from dlc.dsl.modules import load, load_library, load_text

@@ -7,12 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from dlc.dsl import ast, printer
 from dlc.dsl.diagnostics import SourceError, render_all, to_json
 from dlc.dsl.parser import parse, parse_expression, parse_file
 from dlc.dsl.tokens import comments, tokenize
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 EXAMPLES = sorted((FIXTURES / "examples").rglob("*.net"))

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- one program or formula a line
 """Programs that are right by construction: random nets whose shapes are tracked while they are written."""
 
 from __future__ import annotations
@@ -106,7 +107,9 @@ class _Writer:
             declared = [f"  input {name}: {types[name]}" for name in inputs]
         data = [f"  {name}: {dtype}[{', '.join(map(str, each))}]" for name, (dtype, each, _) in fields.items()]
         reader = 'npz("made.npz")' if any(len(each[1]) > 1 for each in fields.values()) else self.table(data, fields)
-        splits = [f"  train = {reader}"] + ([f"  dev = holdout(train, {rng.choice((0.1, 0.25, 3))})"] if rng.random() < 0.4 else [])
+        splits = [f"  train = {reader}"] + (
+            [f"  dev = holdout(train, {rng.choice((0.1, 0.25, 3))})"] if rng.random() < 0.4 else []
+        )
         batch = rng.choice((1, 2, 3, 5, 8))
         keys = [f"  loss = {loss}", f"  optimizer = {self.optimizer()}", f"  batch = {batch}", "  epochs = 2"]
         if metric:
@@ -165,7 +168,9 @@ class _Writer:
         return loss, metric, out
 
     def optimizer(self) -> str:
-        lr = self.rng.choice(("0.01", "1e-3", "cosine(step, 0.01, warmup=2, total=steps)", "0.1 / (1 + step)", "0.05 * 0.9 ** epoch"))
+        lr = self.rng.choice(
+            ("0.01", "1e-3", "cosine(step, 0.01, warmup=2, total=steps)", "0.1 / (1 + step)", "0.05 * 0.9 ** epoch")
+        )
         decay = self.rng.choice(("", ", weight_decay=1e-4"))
         return self.rng.choice((
             f"SGD(lr={lr}{decay})", f"Momentum(lr={lr}, beta=0.8{decay})", f"Nesterov(lr={lr}{decay})",
@@ -202,7 +207,10 @@ class _Writer:
             return new, shape
         if what == 1:
             part = self.name("f")
-            self.lines += [f"{part} = Linear({shape[-1]})", f"{new} = {part}({current}) + 0.5 * {part}(tanh({current}))"]
+            self.lines += [
+                f"{part} = Linear({shape[-1]})",
+                f"{new} = {part}({current}) + 0.5 * {part}(tanh({current}))",
+            ]
             self.parts.append(part)
             return new, shape
         if what == 2:
@@ -244,7 +252,9 @@ class _Writer:
         if what < 0.5:
             inner, after = self.stage(shape, depth + 1)
             same = after == shape
-            return (f"({inner} if {rng.choice(('true', '1 < 2', 'not false'))} else {'identity' if same else inner})"), after
+            return (
+                f"({inner} if {rng.choice(('true', '1 < 2', 'not false'))} else {'identity' if same else inner})"
+            ), after
         if len(shape) == 3:
             return self.spatial(shape)
         if what < 0.55 and len(shape) == 1:
@@ -257,7 +267,7 @@ class _Writer:
             ))  # fmt: skip
         units = rng.randint(1, 8)
         layer = rng.choice((
-            f"Linear({units})", f"Linear(units={units}, bias=false)", f"Linear({units}, init=normal(0.05))", f"Linear({units}, init=orthogonal)" if False else f"Linear({units}, init=he)",
+            f"Linear({units})", f"Linear(units={units}, bias=false)", f"Linear({units}, init=normal(0.05))", f"Linear({units}, init=he)",
             f"Dense({units})", f"Dense({units}, rate=0.3, act=false)", "Residual(4)", "Residual(width=3, scale=0.1)", f"Gate({units})",
         ))  # fmt: skip
         if layer.startswith("Gate") and len(shape) != 1:
@@ -285,7 +295,9 @@ class _Writer:
         for _ in range(rng.randint(1, 3)):
             width = rng.randint(1, 4)
             if len(shape) == 3:
-                branches.append(rng.choice((f"Conv({width}, 1)", f"Conv({width}, 3, pad=1) -> relu", f"ConvAct({width})")))
+                branches.append(
+                    rng.choice((f"Conv({width}, 1)", f"Conv({width}, 3, pad=1) -> relu", f"ConvAct({width})"))
+                )
             else:
                 branches.append(rng.choice((f"Linear({width})", f"Dense({width}) -> relu", f"tanh -> Linear({width})")))
             total += width
@@ -320,13 +332,22 @@ class _Writer:
             out = tuple((n - size) // stride + 1 for n in (height, width))
             return f"{pool}({size}, stride={stride})", (channels, *out)
         out_channels = rng.randint(1, 4)
-        kernel, stride, pad, dilation = rng.randint(1, 3), rng.randint(1, 2), rng.randint(0, 2), rng.choice((1, 1, 1, 2))
+        kernel, stride, pad, dilation = (
+            rng.randint(1, 3),
+            rng.randint(1, 2),
+            rng.randint(0, 2),
+            rng.choice((1, 1, 1, 2)),
+        )
         reach = dilation * (kernel - 1) + 1
         if least + 2 * pad < reach:
             kernel, dilation, reach = 1, 1, 1
         groups = channels if rng.random() < 0.2 else 1
         out_channels *= groups
         out = tuple((n + 2 * pad - reach) // stride + 1 for n in (height, width))
-        settings = [f"stride={stride}" if stride > 1 else "", f"pad={pad}" if pad else "", f"dilation={dilation}" if dilation > 1 else ""]
+        settings = [
+            f"stride={stride}" if stride > 1 else "",
+            f"pad={pad}" if pad else "",
+            f"dilation={dilation}" if dilation > 1 else "",
+        ]
         settings += [f"groups={groups}" if groups > 1 else "", rng.choice(("", "bias=false", "init=glorot"))]
         return f"Conv({', '.join([str(out_channels), str(kernel), *filter(None, settings)])})", (out_channels, *out)

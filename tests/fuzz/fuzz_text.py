@@ -9,12 +9,102 @@ from fuzz_judge import ROOT
 
 BASES = sorted((ROOT / "tests" / "fixtures" / "examples").rglob("*.net")) + sorted((ROOT / "specs").glob("*.net"))
 TOKEN = re.compile(r"\s+|[A-Za-z_0-9.]+|->|\*\*|//|[=<>!]=|\"[^\"\n]*\"?|.", re.DOTALL)
-WORDS = (
-    "use import from let in fn block net infer data train on as search input param state next return yield ragged by "
-    "freeze load assert if else or and not true false none repeat for scan along until edition B relu Linear Conv raw "
-    "label loss optimizer metrics batch f32 i64 training step dev x"
-).split()
-SIGNS = "( ) [ ] { } , . : = -> + - * / // % @ ** == != < .. ... # \" ; | ! \\ ' ` ~ $ & ^ ?".split()
+WORDS = [
+    "use",
+    "import",
+    "from",
+    "let",
+    "in",
+    "fn",
+    "block",
+    "net",
+    "infer",
+    "data",
+    "train",
+    "on",
+    "as",
+    "search",
+    "input",
+    "param",
+    "state",
+    "next",
+    "return",
+    "yield",
+    "ragged",
+    "by",
+    "freeze",
+    "load",
+    "assert",
+    "if",
+    "else",
+    "or",
+    "and",
+    "not",
+    "true",
+    "false",
+    "none",
+    "repeat",
+    "for",
+    "scan",
+    "along",
+    "until",
+    "edition",
+    "B",
+    "relu",
+    "Linear",
+    "Conv",
+    "raw",
+    "label",
+    "loss",
+    "optimizer",
+    "metrics",
+    "batch",
+    "f32",
+    "i64",
+    "training",
+    "step",
+    "dev",
+    "x",
+]
+SIGNS = [
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    ".",
+    ":",
+    "=",
+    "->",
+    "+",
+    "-",
+    "*",
+    "/",
+    "//",
+    "%",
+    "@",
+    "**",
+    "==",
+    "!=",
+    "<",
+    "..",
+    "...",
+    "#",
+    '"',
+    ";",
+    "|",
+    "!",
+    "\\",
+    "'",
+    "`",
+    "~",
+    "$",
+    "&",
+    "^",
+    "?",
+]
 STRANGE = (
     "\0", "\ufeff", "\r", "\t", "\u00e9", "\u03b1", "\u2192", "\u2212", "\u00a0", "\u202e", "\u0301", "\U0001f642",
     "\u4e2d\u6587", "\ud7ff", "\u2028", "\x1b[31m", "\x7f", "\x0b",
@@ -53,7 +143,11 @@ def _changed(rng: random.Random, parts: list[str], new: tuple[str, ...] | list[s
         case 1:
             return [*parts[:at], rng.choice(new), *parts[at:]]
         case 2:
-            return parts[: here + 1] + parts[here : here + rng.choice((1, 2, 4))] * rng.choice((1, 1, 3)) + parts[here + 1 :]
+            return (
+                parts[: here + 1]
+                + parts[here : here + rng.choice((1, 2, 4))] * rng.choice((1, 1, 3))
+                + parts[here + 1 :]
+            )
         case 3:
             there = rng.randrange(len(parts))
             parts = list(parts)

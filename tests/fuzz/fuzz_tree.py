@@ -10,21 +10,30 @@ from pathlib import Path
 from typing import Any
 
 import fuzz_nets
+from fuzz_judge import ROOT
+from fuzz_text import BASES
+
 from dlc.compiler.elaborate.library import BUILTINS
 from dlc.compiler.program import library
 from dlc.dsl import ast
 from dlc.dsl.diagnostics import SourceError
 from dlc.dsl.parser import parse
 from dlc.dsl.printer import source
-from fuzz_judge import ROOT
-from fuzz_text import BASES
 
 NOWHERE = ast.Span("made", 1, 1, 1, 1)
 INTEGERS = (0, 1, 2, 3, 4, 5, 7, 10, 28, 64, 255, 1000, 4097, 2**31, 2**48, 10**17)
 FLOATS = (0.0, 0.5, 1.0, 1e-3, 1e30, 1e300, 1e-300, 2.5)
 TEXTS = ("", "same", "train.csv", "label", "b c h w -> b (c h w)", "nothing", "\n", "a" * 300)
 TYPES = ("f32", "i64", "bool", "u8", "f64", "str", "f16", "bf16", "int", "float", "c64", "i32", "u64")
-GROUPS = (("+", "-"), ("*", "/", "//", "%", "@"), ("and",), ("or",), ("==", "!=", "<", "<=", ">", ">="), ("**",), ("..",))
+GROUPS = (
+    ("+", "-"),
+    ("*", "/", "//", "%", "@"),
+    ("and",),
+    ("or",),
+    ("==", "!=", "<", "<=", ">", ">="),
+    ("**",),
+    ("..",),
+)
 Path_ = tuple[tuple[str, int | None], ...]
 
 
@@ -166,7 +175,11 @@ def _replacement(rng: random.Random, part: Any, own: list[str], names: list[str]
                 return None  # names of declarations are many, and dull
             return replace(part, text=_name(rng, own, names))
         case ast.Ref():
-            return replace(part, name=_name(rng, own, names)) if rng.random() < 0.6 else _value(rng, own, names, everything)
+            return (
+                replace(part, name=_name(rng, own, names))
+                if rng.random() < 0.6
+                else _value(rng, own, names, everything)
+            )
         case ast.Literal_():
             return _value(rng, own, names, everything)
         case ast.Call():
@@ -193,7 +206,9 @@ def _replacement(rng: random.Random, part: Any, own: list[str], names: list[str]
             if what == 1 and dims:
                 dims.pop(rng.randrange(len(dims)))
             elif what == 2 and dims:
-                dims[rng.randrange(len(dims))] = rng.choice((ast.Dots(span=NOWHERE), _value(rng, own, names, everything)))
+                dims[rng.randrange(len(dims))] = rng.choice(
+                    (ast.Dots(span=NOWHERE), _value(rng, own, names, everything))
+                )
             elif what == 3:
                 rng.shuffle(dims)
             else:

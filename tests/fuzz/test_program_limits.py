@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- one program or formula a line
 """Programs at and beyond the limits: each accepted, or refused with its code, in a second or two."""
 
 from __future__ import annotations

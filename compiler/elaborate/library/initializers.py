@@ -25,6 +25,8 @@ def fans(type: Type) -> tuple[int, int]:
     shape = type.static_shape()
     if len(shape) < 2:
         raise Problem("E0303", f"this initializer needs two axes or more, and {type} has {len(shape)}")
+    if 0 in shape:
+        return 1, 1  # no element will be drawn, whatever the deviation
     if len(shape) == 2:
         return shape[0], shape[1]
     kernel = math.prod(shape[2:])
