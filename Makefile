@@ -13,7 +13,7 @@ STAMP := $(VENV)/.made-by-setup
 MYPY := MYPYPATH=.types $(BIN)/python -m mypy --namespace-packages --explicit-package-bases
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types bench clean
+.PHONY: help setup demo test torture lint types bench clean
 
 help: ## show this list
 	@echo "make TARGET, with PYTHON=python3.12 or the like to choose the interpreter of the environment:"
@@ -36,6 +36,9 @@ demo: setup ## train LeNet-5 on real digits, evaluate it, export it, run it on a
 
 test: setup ## run the tests
 	$(BIN)/python -m pytest -n 2
+
+torture: setup ## kill runs and fill disks at 200 points, mutate 10,000 programs: an hour or so
+	DLC_TORTURE=200 DLC_FUZZ=10000 $(BIN)/python -m pytest tests/torture tests/fuzz
 
 lint: setup ## check style
 	$(BIN)/python -m ruff check .

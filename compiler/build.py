@@ -70,7 +70,8 @@ class Builder:
             if not isinstance(value, np.ndarray) and array.dtype == np.float64:
                 array = array.astype(np.float32)
         else:
-            array = np.asarray(value).astype(numpy_dtype(dtype))
+            with np.errstate(over="ignore"):  # what is too large becomes infinite, as when computed
+                array = np.asarray(value).astype(numpy_dtype(dtype))
         return self.add("Constant", (), {"value": array}).outputs[0]
 
     def add(

@@ -19,6 +19,7 @@ from dlc.compiler.types import FLOATS, INTEGERS, Dim, Polynomial, Shape, Type
 
 NUMBER = int | float | Polynomial
 MAX_TERMS, MAX_LETTERS = 64, 2_000  # of a symbolic dimension
+LARGEST = 3.4028235e38  # of f32
 MAX_ITEMS = 200_000  # of a list or text that is joined of two
 
 VERB = {
@@ -105,6 +106,8 @@ def tensor(value: Any, like: str, what: str = "this") -> Value:
                 f"integers and floats do not mix: {what} is {value}, beside {like}",
                 help="convert the tensor: `float(x)`",
             )
+        if like in ("f32", "bf16") and abs(value) > LARGEST:
+            raise Problem("E0310", f"{value} does not fit {like}")
     elif isinstance(value, list | tuple) and value:
         return current().constant(_nested(value), like)
     else:

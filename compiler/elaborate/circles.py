@@ -48,9 +48,7 @@ def _from(start: ast.Declaration, module: Module, done: set[int]) -> Iterator[tu
         yield Problem("E0209", message, "named here", secondary=others, notes=notes), ref.span
 
 
-def _references(
-    declaration: ast.Declaration, module: Module
-) -> Iterator[tuple[ast.Ref, ast.Declaration, Module]]:
+def _references(declaration: ast.Declaration, module: Module) -> Iterator[tuple[ast.Ref, ast.Declaration, Module]]:
     """The declarations that one names, in the order of the text, each with the module that declares it."""
     parts = list(_parts(declaration))
     own = {name for part in parts for name in _given(part)}

@@ -1,4 +1,4 @@
-"""Programs that still parse: a syntax tree with some of its parts replaced, dropped, doubled or moved, printed again."""
+"""Programs that still parse: syntax trees with some parts replaced, dropped, doubled or moved, printed again."""
 
 from __future__ import annotations
 
