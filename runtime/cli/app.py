@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any
 
 import typer
 
 from dlc.runtime.cli import weights as weights_commands
+from dlc.runtime.cli.arguments import (
+    Beginning,
+    Devices,
+    File,
+    FileRun,
+    Folder,
+    Json,
+    Kind,
+    Sets,
+    Stage,
+    Threads,
+    Weights,
+)
 from dlc.runtime.cli.terminal import Terminal
 from dlc.runtime.errors import UsageError
 
@@ -29,62 +41,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings=OPTIONS,
 )
-
-File = Annotated[str, typer.Argument(metavar="FILE.net", help="The file.", show_default=False)]
-FileRun = Annotated[
-    str,
-    typer.Argument(
-        metavar="FILE.net[:RUN]", help="The file, and which of its runs if it has several.", show_default=False
-    ),
-]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Another value for a `let` of the file. May be repeated."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Write one JSON value to standard output, for programs.")]
-Folder = Annotated[str, typer.Argument(metavar="RUN_FOLDER", help="The folder of a run.", show_default=False)]
-Weights = Annotated[str, typer.Option("--weights", metavar="best|last|FILE", help="Which weights.")]
-Threads = Annotated[
-    int | None,
-    typer.Option(
-        "--threads", min=1, metavar="N", help="Threads of one operator (as many as cores).", show_default=False
-    ),
-]
-
-
-class Beginning(StrEnum):
-    digits = "digits"
-    classifier = "classifier"
-    regression = "regression"
-
-
-class Stage(StrEnum):
-    ast = "ast"
-    graph = "graph"
-    grad = "grad"
-    opt = "opt"
-    onnx = "onnx"
-
-
-class Kind(StrEnum):
-    step = "step"
-    init = "init"
-    eval = "eval"
-    report = "report"
-    net = "net"
-    prepare = "prepare"
-    fit = "fit"
-
-
-class Device(StrEnum):
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-Devices = Annotated[
-    Device | None, typer.Option("--device", help="Where to compute; auto is CUDA where it works.", show_default=False)
-]
 
 
 def example(*lines: str) -> str:
@@ -413,6 +369,7 @@ def explain(
     from dlc.runtime.cli.explain import explain
 
     return partial(explain, code)
+
 
 app.add_typer(weights_commands.app, name="weights", context_settings=OPTIONS)
 

@@ -1,6 +1,7 @@
 """A thousand programs: spoilt ones are refused in good words or accepted, generated ones train.
 
-`DLC_FUZZ=10000` makes ten thousand; each program depends on its number alone, so that a failure can be made again.
+`DLC_FUZZ=10000` makes ten thousand. A program depends on its number, the fixtures and the library's names: a
+failure can be made again as long as those stay.
 """
 
 from __future__ import annotations
