@@ -201,6 +201,10 @@ def normalize(e: Elaborator, x: Any, mean: Any, std: Any) -> Value:
     sides = []
     for numbers in (mean, std):
         each = numbers if isinstance(numbers, list | tuple) else [numbers]
+        wrong = [n for n in each if isinstance(n, bool) or not isinstance(n, int | float)]
+        wrong = wrong or [n for n in each if numbers is std and n == 0]
+        if wrong:
+            raise Problem("E0302", "`normalize` wants numbers, and no deviation of 0", f"one is {describe(wrong[0])}")
         if value.type.rank and len(each) not in (1, value.shape[0]):
             raise Problem("E0301", f"{len(each)} numbers for the channels of {value.type}")
         constant = e.builder.constant([float(number) for number in each], value.dtype)

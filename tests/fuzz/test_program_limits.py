@@ -114,7 +114,7 @@ PROGRAMS: dict[str, tuple[str, str | None]] = {
     "a stride of zero": ("net n { input x: f32[B, 1, 3, 3] y = x -> Conv(1, 3, stride=0) return y }", "E0303"),
     "groups of zero": ("net n { input x: f32[B, 1, 3, 3] y = x -> Conv(1, 3, groups=0) return y }", "E0303"),
     "a huge pad": ("net n { input x: f32[B, 1, 3, 3] y = x -> Conv(1, 3, pad=10 ** 17) return y }", "E0301"),
-    "split in zero": (net("y, z = x -> split(0)"), "E0302"),
+    "split in zero": (net("y, z = x -> split(0)"), "E0303"),
     "split in a million": (net("y = x -> split(1_000_000)"), "E0301"),
     "reshape to less": (net("y = x -> reshape([B, 3])"), "E0301"),
     "reshape to -1": (net("y = x -> reshape([B, -1])"), "E0301"),

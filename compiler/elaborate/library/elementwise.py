@@ -49,7 +49,10 @@ def absolute(x: Any) -> Any:
 
 @function("square")
 def square(x: Any) -> Any:
-    return x * x
+    if isinstance(x, bool) or not isinstance(x, int | float | Polynomial | Value):
+        raise Problem("E0302", "`square` wants a tensor or a number", f"this is {describe(x)}")
+    factor: Any = x
+    return factor * factor
 
 
 @function("leaky_relu")

@@ -11,6 +11,9 @@ from dlc.compiler.elaborate.problems import Problem
 
 @function("zip")
 def zip_(*lists: Any) -> list[Any]:
+    wrong = next((each for each in lists if not isinstance(each, list | tuple | range)), None)
+    if wrong is not None:
+        raise Problem("E0302", "`zip` goes through lists", f"this is {describe(wrong)}")
     if len({len(each) for each in lists}) > 1:
         raise Problem("E0303", "`zip` of lists that differ in length", f"{', '.join(str(len(each)) for each in lists)}")
     return list(zip(*lists, strict=True))

@@ -109,6 +109,8 @@ def split(x: Any, n: int, axis: int = -1) -> tuple[Value, ...]:
     value = tensor_of(x, "split")
     at = axis_of(value, axis)
     whole = value.shape[at]
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise Problem("E0303", "`split` makes a number of parts, 1 or more", f"this is {describe(n)}")
     if not isinstance(whole, int) or whole % n:
         raise Problem("E0301", f"axis {at} of {value.type} cannot be split into {n} equal parts")
     return tuple(op.Split(value, ints(*[whole // n] * n), axis=at, outputs=n))
