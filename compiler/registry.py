@@ -61,11 +61,19 @@ class NoGradient:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """An operator's values, built of simpler operators: its gradient is theirs."""
+
+    rule: Rule
+
+
 @dataclass(slots=True)
 class Operator:
     """What the compiler knows of one operator.
 
-    `infer` gives the types of its outputs or raises IllTyped. `gradient` is a rule or the reason why there is none.
+    `infer` gives the types of its outputs or raises IllTyped. `gradient` is a rule, an expansion, or the reason why
+    there is none.
     `evaluate` is the meaning in numpy (private operators only; ONNX's own have onnx's reference implementation).
     `lower` builds the same value of ONNX operators (private operators only). `broadcasts` marks elementwise operators:
     their inputs stretch, and the driver of differentiation undoes it.
@@ -73,7 +81,7 @@ class Operator:
 
     name: str
     infer: Infer
-    gradient: Rule | NoGradient | None = None
+    gradient: Rule | Expansion | NoGradient | None = None
     evaluate: Callable[..., Any] | None = None
     lower: Rule | None = None
     broadcasts: bool = False
@@ -103,6 +111,22 @@ def gradient(*names: str) -> Callable[[Rule], Rule]:
     def record(rule: Rule) -> Rule:
         for name in names:
             _OPERATORS[name].gradient = rule
+        return rule
+
+    return record
+
+
+def expansion(*names: str) -> Callable[[Rule], Rule]:
+    """The gradient of operators, by what they are made of: a rule builds a node's values of simpler operators.
+
+    A gradient through such a node replaces it by what the rule builds. Its parameters are chosen as those of a
+    gradient rule are, without cotangents and outputs. It returns the value of each output that it is asked for
+    (`len(node.outputs)`; a value alone for the first), of the same types.
+    """
+
+    def record(rule: Rule) -> Rule:
+        for name in names:
+            _OPERATORS[name].gradient = Expansion(rule)
         return rule
 
     return record
@@ -163,10 +187,22 @@ def cotangents(node: Node, gs: Sequence[Value | None]) -> Sequence[Value | None]
     Raises LookupError if the operator has none.
     """
     rule = lookup(node.op).gradient
-    if rule is None or isinstance(rule, NoGradient):
+    if rule is None or isinstance(rule, NoGradient | Expansion):
         raise LookupError(node.op)
-    inputs = iter(node.inputs)
     special = {"g": gs[0], "gs": gs, "y": node.outputs[0], "ys": node.outputs, "node": node}
+    return _applied(rule, node, special)
+
+
+def expanded(node: Node) -> Sequence[Value | None]:
+    """The outputs of a node, built of simpler operators; raises LookupError if its operator has no expansion."""
+    rule = lookup(node.op).gradient
+    if not isinstance(rule, Expansion):
+        raise LookupError(node.op)
+    return _applied(rule.rule, node, {"node": node})
+
+
+def _applied(rule: Rule, node: Node, special: Mapping[str, Any]) -> Sequence[Value | None]:
+    inputs = iter(node.inputs)
     positional: list[Any] = []
     named: dict[str, Any] = {}
     for name, kind in _parameters(rule):
@@ -197,6 +233,6 @@ def normal_axes(axes: Iterable[int], rank: int) -> tuple[int, ...]:
 
 
 __all__ = [
-    "Call", "Dim", "IllTyped", "NoGradient", "Operator", "Shape", "cotangents", "define", "evaluate", "gradient",
-    "lookup", "lower", "no_gradient", "normal_axes", "operators",
+    "Call", "Dim", "Expansion", "IllTyped", "NoGradient", "Operator", "Shape", "cotangents", "define", "evaluate",
+    "expanded", "expansion", "gradient", "lookup", "lower", "no_gradient", "normal_axes", "operators",
 ]  # fmt: skip

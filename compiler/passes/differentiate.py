@@ -8,7 +8,7 @@ import numpy as np
 
 from dlc.compiler.build import current, op, private, rewrite
 from dlc.compiler.graph import Graph, Node, Value, topological
-from dlc.compiler.registry import IllTyped, NoGradient, cotangents, lookup
+from dlc.compiler.registry import Expansion, IllTyped, NoGradient, cotangents, expanded, lookup
 
 
 class NotDifferentiable(IllTyped):
@@ -35,8 +35,35 @@ def differentiate(graph: Graph) -> Graph:
     Mul dlc.Gradient becomes Constant Mul Add
     """
     while innermost := _innermost(graph):
-        graph = _replace(graph, innermost)
+        opened = _opened(graph, innermost)
+        graph = _replace(graph, innermost) if opened is graph else opened
     return graph
+
+
+def _opened(graph: Graph, wanted: Mapping[Value, Sequence[Value]]) -> Graph:
+    """The graph with the nodes expanded through which a gradient goes by their expansion; the same if there is none."""
+    found: set[Node] = set()
+    for loss, ws in wanted.items():
+        nodes = topological([loss])
+        active = _active(nodes, ws)
+        found.update(node for node in nodes if _expands(node) and not active.isdisjoint(node.outputs))
+
+    def visit(node: Node, inputs: tuple[Value | None, ...]) -> Sequence[Value] | None:
+        if node not in found:
+            return None
+        if inputs != node.inputs:
+            node = current().add(node.op, inputs, node.attributes, node.bodies, len(node.outputs))
+        made = [value for value in expanded(node) if value is not None]
+        if [value.type for value in made] != [value.type for value in node.outputs]:
+            given, wanted = [str(value.type) for value in made], [str(value.type) for value in node.outputs]
+            raise AssertionError(f"the expansion of {node.op} gives {given} for {wanted}")
+        return made
+
+    return rewrite(graph, visit) if found else graph
+
+
+def _expands(node: Node) -> bool:
+    return isinstance(lookup(node.op).gradient, Expansion)
 
 
 def _innermost(graph: Graph) -> dict[Value, list[Value]]:
