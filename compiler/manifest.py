@@ -53,10 +53,20 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """An input of rank 0; without a default it must be fed."""
+    """An input of rank 0; without a default it must be fed.
+
+    `schedule` says how the host moves it between epochs: `{"kind": "plateau", "direction": "lowest", "split": "dev",
+    "metric": "loss", "value", "factor", "patience", "threshold", "least"}`.
+    """
 
     dtype: str
     default: Default = None
+    schedule: Json = None
+
+    def json(self) -> dict[str, Json]:
+        return {"dtype": self.dtype, "default": self.default} | (
+            {"schedule": dict(self.schedule)} if self.schedule is not None else {}
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +110,7 @@ class Manifest:
             "kind": self.kind,
             "carried": {name: {"output": c.output, "role": c.role} for name, c in self.carried.items()},
             "batch": {name: {"dtype": f.dtype, "shape": list(f.shape)} for name, f in self.batch.items()},
-            "scalars": {name: {"dtype": s.dtype, "default": s.default} for name, s in self.scalars.items()},
+            "scalars": {name: s.json() for name, s in self.scalars.items()},
             "reports": list(self.reports),
             "init_batch": list(self.init_batch),
             "totals": dict(self.totals),
@@ -329,10 +339,13 @@ def _batch(value: Json, where: str) -> Field:
 
 
 def _scalar(value: Json, where: str) -> Scalar:
-    record = _record(value, where, "dtype", "default")
+    schedule = value.get("schedule") if isinstance(value, dict) else None
+    record = _record(value, where, "dtype", "default", *(("schedule",) if schedule is not None else ()))
+    if schedule is not None and not isinstance(schedule, dict):
+        raise _fail(f"{where}.schedule", "an object", schedule)
     if record["default"] is not None and not isinstance(record["default"], int | float):
         raise _fail(f"{where}.default", "a number, true, false or null", record["default"])
-    return Scalar(_dtype(record["dtype"], f"{where}.dtype"), record["default"])
+    return Scalar(_dtype(record["dtype"], f"{where}.dtype"), record["default"], schedule)
 
 
 def _source(value: Json) -> Source:

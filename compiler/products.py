@@ -17,7 +17,7 @@ from dlc.compiler.graph import Graph, Value
 from dlc.compiler.manifest import Carried, Field, Manifest, Scalar, Source
 from dlc.compiler.passes import INFERENCE, TRAINING, Pipeline, run
 from dlc.compiler.program import Program, Unit
-from dlc.compiler.types import Array, symbol
+from dlc.compiler.types import Array, Type, symbol
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -49,7 +49,7 @@ def manifest_of(program: Program, unit: Unit, graph: Graph, init_batch: tuple[st
         kind=KINDS.get(unit.kind, unit.kind),
         carried={name: Carried(output, role) for name, (output, role) in unit.carried.items()},
         batch={name: Field.of(types[name]) for name in unit.batch},
-        scalars={name: Scalar(types[name].dtype, DEFAULTS[name]) for name in unit.scalars},
+        scalars={name: _scalar(unit, name, types[name]) for name in unit.scalars},
         reports=unit.reports,
         init_batch=init_batch,
         totals=unit.totals,
@@ -60,6 +60,11 @@ def manifest_of(program: Program, unit: Unit, graph: Graph, init_batch: tuple[st
         data=unit.plan.json() if unit.plan is not None else None,
         extensions={"x_settings": dict(unit.settings)} if unit.settings else {},
     )
+
+
+def _scalar(unit: Unit, name: str, type: Type) -> Scalar:
+    schedule = unit.schedules.get(name)
+    return Scalar(type.dtype, DEFAULTS[name] if schedule is None else schedule["value"], schedule)
 
 
 def unit_model(

@@ -26,7 +26,8 @@ class Unit:
     """One file to be: its graph, and what the manifest has to say of it.
 
     `carried` maps each carried input to the output that feeds it back (None: nothing does) and its role. `batch` and
-    `scalars` are the other inputs. `stages` and `weights` are for showing.
+    `scalars` are the other inputs; `schedules` says of some scalars how the host moves them. `stages` and `weights`
+    are for showing.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Unit:
     carried: Mapping[str, tuple[str | None, str]] = field(default_factory=dict)
     batch: tuple[str, ...] = ()
     scalars: tuple[str, ...] = ()
+    schedules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reports: tuple[str, ...] = ()
     totals: Mapping[str, str | None] = field(default_factory=dict)
     constants: tuple[str, ...] = ()
@@ -116,7 +118,8 @@ def unit_of(e: Elaborator, name: str, kind: str, graph: Graph, run: Run | None =
     inputs = graph.input_names
     if run is not None:
         more.setdefault("batch", tuple(field for field in run.fields if field in inputs))
-        more.setdefault("scalars", tuple(n for n in data.RESERVED[:5] if n in inputs))
+        more.setdefault("scalars", tuple(n for n in (*data.RESERVED[:5], *e.hosted) if n in inputs))
+        more.setdefault("schedules", {name: how for name, (_, how) in e.hosted.items() if name in inputs})
         more.setdefault("settings", run.settings)
     if e.parameters and kind != "prepare":
         more.setdefault("weights", {a: p.type for a, p in e.parameters.items() if p.role == "parameter"})

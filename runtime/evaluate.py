@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dlc.compiler.types import numpy_dtype
 from dlc.runtime import session
 from dlc.runtime.atomic import write_json
 from dlc.runtime.checkpoint import Array, load_tensors
@@ -100,7 +101,7 @@ class Evaluator:
             binding.bind_ortvalue_input(name, value)
             kept.append(value)
         for name, scalar in self.manifest.scalars.items():
-            array = np.asarray(scalars.get(name, scalar.default or 0), np.int64)
+            array = np.asarray(scalars.get(name, scalar.default or 0), numpy_dtype(scalar.dtype))
             binding.bind_cpu_input(name, array)
             kept.append(array)
         return kept

@@ -17,6 +17,7 @@ from dlc.runtime.evaluate import Evaluator
 from dlc.runtime.folder import RunFolder
 from dlc.runtime.interrupt import Interrupted, StopRequest
 from dlc.runtime.patience import Patience, improves
+from dlc.runtime.plateau import Plateau
 from dlc.runtime.report.curves import draw_curves
 from dlc.runtime.report.display import Display
 from dlc.runtime.report.log import MetricsLog, read_log
@@ -106,6 +107,12 @@ class Loop:
         saved = (checkpoint.schedule if checkpoint else None) or {}
         self._window = Mean(len(self._names), saved.get("window"))
         self._epoch = Mean(len(self._names), saved.get("epoch"))
+        known = saved.get("plateaus", {})
+        self._plateaus = [
+            Plateau.of(name, scalar.schedule, known.get(name))
+            for name, scalar in stepper.manifest.scalars.items()
+            if scalar.schedule is not None
+        ]
         self._better: dict[str, Array] | None = None
         self._saved_at = time.monotonic()
         self._drawn_at = time.monotonic()
@@ -120,6 +127,7 @@ class Loop:
         scalars = {"seed": schedule.seed, "steps": schedule.total, "steps_per_epoch": schedule.per_epoch}
         for name, value in scalars.items():
             self._stepper.scalars[name][...] = value
+        self._follow_plateaus()
         with MetricsLog(folder.metrics, self.done or None) as self._log, StopRequest() as stop:
             if self._begin:
                 self._save(last=False)
@@ -182,7 +190,7 @@ class Loop:
     def _end_epoch(self, epoch: int) -> None:
         """Values of the epoch, and of the dev split; the best weights are kept."""
         self._log_window(epoch)
-        self.values = {"train": self._epoch.of(self._names)}
+        self.values = {"train": self._epoch.of(self._names) | {each.name: each.value for each in self._plateaus}}
         shown = dict(self.values["train"])
         tensors = self._stepper.tensors()
         if self._evaluator is not None:
@@ -197,8 +205,21 @@ class Loop:
             self._epoch.clear()
             if self._patience is not None:
                 self._patience.see(self.values[self._patience.split][self._patience.metric], self.done)
+            self._watch_plateaus(epoch)
         if time.monotonic() >= self._drawn_at + CURVES_SECONDS:
             self._draw()
+
+    def _watch_plateaus(self, epoch: int) -> None:
+        """Moves the schedules that follow a metric, at the end of a whole epoch."""
+        for each in self._plateaus:
+            changed = each.see(self.values[each.split][each.metric])
+            if changed:
+                self._display.note(f"after epoch {epoch + 1}, {changed}")
+        self._follow_plateaus()
+
+    def _follow_plateaus(self) -> None:
+        for each in self._plateaus:
+            self._stepper.scalars[each.name][...] = each.value
 
     def _compare(self, tensors: dict[str, Array]) -> None:
         keep = self._schedule.keep
@@ -242,7 +263,11 @@ class Loop:
                 data_hash=self._dataset.data_hash,
                 best=self.best,
                 patience=self._patience.json() if self._patience is not None else None,
-                schedule={"window": self._window.json(), "epoch": self._epoch.json()},
+                schedule={
+                    "window": self._window.json(),
+                    "epoch": self._epoch.json(),
+                    "plateaus": {each.name: each.json() for each in self._plateaus},
+                },
                 versions=self._identity.versions,
             )
         )

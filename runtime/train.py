@@ -94,9 +94,9 @@ def train(program: Program, run: str, folder: Path, options: Options = DEFAULT, 
         asked["after"] = str(after.resolve())
     device = session.device(asked["device"], view.note)
     dataset = _data(compiled, view)
-    schedule = _schedule(compiled, asked, options, dataset, view)
     asked["versions"] = session.versions(device, asked["threads"])
     stepper = _stepper(compiled, device, asked)
+    schedule = _schedule(compiled, asked, options, dataset, stepper, view)
     stepper.load(initial(compiled, stepper, dataset, schedule.seed, schedule.batch, after, view.note))
     with RunFolder.create(folder, asked, lambda made: compiled.write(made.model, program)) as made:
         loop = _loop(made, compiled, stepper, device, asked, dataset, schedule, None)
@@ -119,9 +119,9 @@ def resume(folder: Path, options: Options = DEFAULT, view: View = UNSEEN, progra
         asked = _asked(compiled, options, before)
         device = session.device(asked["device"], view.note)
         dataset = _data(compiled, view)
-        schedule = _schedule(compiled, asked, options, dataset, view)
         asked["versions"] = session.versions(device, asked["threads"])
         stepper = _stepper(compiled, device, asked)
+        schedule = _schedule(compiled, asked, options, dataset, stepper, view)
         checkpoint = Checkpoints(opened.path, view.note).latest()
         if checkpoint is None:
             after = Path(asked["after"]) if asked.get("after") else None
@@ -213,7 +213,9 @@ def _data(compiled: Compiled, view: View) -> Dataset:
     )
 
 
-def _schedule(compiled: Compiled, asked: Mapping[str, Any], options: Options, dataset: Dataset, view: View) -> Schedule:
+def _schedule(
+    compiled: Compiled, asked: Mapping[str, Any], options: Options, dataset: Dataset, stepper: Stepper, view: View
+) -> Schedule:
     """How long the run goes on and what it keeps. Raises InputError, and DataError for too few examples."""
     per_epoch = steps_per_epoch(dataset.split("train"), asked["batch"])
     ends = [asked["epochs"] * per_epoch] if asked["epochs"] else []
@@ -229,7 +231,10 @@ def _schedule(compiled: Compiled, asked: Mapping[str, Any], options: Options, da
         if keep["split"] == "train":
             view.note("there is no dev split: the weights of the epoch with the lowest training loss are the best")
     early_stop = compiled.settings.get("early_stop")
-    for key, looks in (("keep", keep), ("early_stop", early_stop)):
+    plateaus = [
+        ("plateau", scalar.schedule) for scalar in stepper.manifest.scalars.values() if scalar.schedule is not None
+    ]
+    for key, looks in (("keep", keep), ("early_stop", early_stop), *plateaus):
         if looks is not None and looks["split"] not in dataset.splits:
             missing = f"the data `{compiled.data}` has no such split"
             told = "choose on dev, report test once" if looks["split"] == "test" else missing

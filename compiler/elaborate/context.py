@@ -119,6 +119,7 @@ class Elaborator:
         self.nets: dict[tuple[str, str], Instance] = {}
         self.entities: dict[tuple[str, str], Any] = {}
         self.scalars: dict[str, Value] = {}
+        self.hosted: dict[str, tuple[ast.Span | None, dict[str, Any]]] = {}  # scalars that the host moves: who says how
         self.sites = 0
         self.expansions = 0
         self.work = 0

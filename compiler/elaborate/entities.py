@@ -193,7 +193,7 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class Direction:
-    """`highest(dev.acc)` or `lowest(dev.loss)`."""
+    """`highest(dev.acc)` or `lowest(dev.loss)`; `dev.loss` alone has no word yet."""
 
     word: str
     split: str
@@ -231,4 +231,6 @@ def describe(value: Any) -> str:
             return f"the function `{value.name}`"
         case Distribution():
             return f"the initializer `{value.name}`"
+        case Direction(word=""):
+            return f"`{value.split}.{value.metric}`, which may be better high or low"
     return "something else"

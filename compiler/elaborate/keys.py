@@ -78,7 +78,7 @@ def _word(e: Elaborator, key: str, value: ast.Expr, run: Run) -> str:
 def _setting(key: str, value: Any, span: ast.Span) -> Any:
     """The value of a key of the loop, checked; raises Problem."""
     if key == "keep":
-        if not isinstance(value, Direction):
+        if not isinstance(value, Direction) or not value.word:
             text = "`keep` wants a direction: `highest(dev.acc)`"
             raise Problem("E0302", text, f"this is {describe(value)}", span=span)
         return {"direction": value.word, "split": value.split, "metric": value.metric}

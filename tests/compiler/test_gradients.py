@@ -23,7 +23,8 @@ from dlc.dsl.ast import Span
 CASES = [case for module in (operator_cases,) for case in module.cases()]
 # The families that have tests of their own; the cases of all others stand here.
 ELSEWHERE = {
-    "channels", "convolution", "convolution_forms", "normalization", "pooling", "pooling_forms", "resampling", "windows",
+    "channels", "convolution", "convolution_forms", "normalization", "pooling", "pooling_forms", "resampling",
+    "windows",
 }  # fmt: skip
 
 

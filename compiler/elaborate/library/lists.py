@@ -58,7 +58,7 @@ def _direction(word: str, metric: Any) -> Direction:
 @function("patience")
 def patience(metric: Any, epochs: Any) -> dict[str, Any]:
     """Stop when a metric has not improved for so many epochs."""
-    if not isinstance(metric, Direction):
+    if not isinstance(metric, Direction) or not metric.word:
         text = "`patience` wants a direction: `patience(highest(dev.acc), 5)`"
         raise Problem("E0302", text, f"this is {describe(metric)}")
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:

@@ -1,0 +1,59 @@
+"""`plateau`: a schedule that the host drives, for it follows what the host measures after each epoch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dlc.compiler.build import op
+from dlc.compiler.elaborate.context import Elaborator, Frame
+from dlc.compiler.elaborate.entities import Direction, describe
+from dlc.compiler.elaborate.library.functions import function
+from dlc.compiler.elaborate.problems import Problem
+from dlc.compiler.graph import Value
+from dlc.compiler.types import Type
+from dlc.dsl import ast
+
+
+@function("plateau")
+def plateau(
+    e: Elaborator,
+    frame: Frame,
+    written: tuple[ast.Arg, ...],
+    metric: Any,
+    value: float,
+    factor: float = 0.1,
+    patience: int = 10,
+    threshold: float = 1e-4,
+    least: float = 0.0,
+) -> Value:
+    """`value`, times `factor` whenever the metric has not improved for more than `patience` epochs, down to `least`.
+
+    An improvement is one by more than the share `threshold`, as in PyTorch's ReduceLROnPlateau. In the graph it is a
+    scalar input; the manifest says beside it how the host moves it.
+    """
+    if not isinstance(metric, Direction) or not metric.word:
+        text = "`plateau` wants a direction: `plateau(lowest(dev.loss), 0.1)`"
+        raise Problem("E0302", text, f"this is {describe(metric)}")
+    for name, number, fits, wanted in (
+        ("value", value, value > 0, "more than 0"),
+        ("factor", factor, 0 < factor < 1, "between 0 and 1"),
+        ("patience", patience, patience >= 0, "0 or more"),
+        ("threshold", threshold, 0 <= threshold < 1, "0 or more and less than 1"),
+        ("least", least, 0 <= least <= value, "between 0 and the value"),
+    ):
+        if not fits:
+            raise Problem("E0303", f"`{name}` of `plateau` is {wanted}", f"this is {describe(number)}")
+    site = written[0].span if written else None
+    known = [name for name, (at, _) in e.hosted.items() if at == site]
+    number = len(e.hosted) + 1
+    name = known[0] if known else f"{frame.place.path[0]}.plateau{number if number > 1 else ''}"
+    if not known:
+        schedule = {
+            "kind": "plateau", "direction": metric.word, "split": metric.split, "metric": metric.metric,
+            "value": float(value), "factor": float(factor), "patience": patience, "threshold": float(threshold),
+            "least": float(least),
+        }  # fmt: skip
+        e.hosted[name] = (site, schedule)
+        e.scalars[name] = e.builder.input(name, Type("f32", ()))
+    scalar: Value = op.Cast(e.scalars[name], to=e.mode.working)
+    return scalar
