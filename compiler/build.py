@@ -16,7 +16,7 @@ import numpy as np
 
 from dlc.compiler.graph import EMPTY, Attribute, Graph, Node, Operand, Value, topological
 from dlc.compiler.registry import Call, IllTyped, lookup
-from dlc.compiler.types import Array, Polynomial, Type, numpy_dtype
+from dlc.compiler.types import Array, Polynomial, Type, is_unknown, numpy_dtype, symbols
 from dlc.dsl.ast import Span
 
 _CURRENT: ContextVar[Builder] = ContextVar("builder")
@@ -28,9 +28,13 @@ def current() -> Builder:
 
 
 class Builder:
-    """Makes the nodes of one graph. `with builder:` makes it the current one for operators on values."""
+    """Makes the nodes of one graph. `with builder:` makes it the current one for operators on values.
 
-    def __init__(self, names: Mapping[Value, str] | None = None) -> None:
+    `working` is the element type of numbers for which nothing else says one.
+    """
+
+    def __init__(self, names: Mapping[Value, str] | None = None, working: str = "f32") -> None:
+        self.working = working
         self.inputs: list[Value] = []
         self.names: dict[Value, str] = dict(names or {})
         self.merged: dict[Node, tuple[Span, ...]] = {}
@@ -90,9 +94,11 @@ class Builder:
         key = _key(op, operands, kept, bodies, outputs)
         found = self._interned.get(key)
         if found is None:
-            types = lookup(op).infer(Call(op, operands, kept, bodies, outputs))
+            types = tuple(lookup(op).infer(Call(op, operands, kept, bodies, outputs)))
             for type in types:
                 _check_sizes(op, type)
+            if "declared" not in kept and _made_unknown(operands, types):
+                kept["declared"] = types  # asked again, the rule would name new ones
             found = Node(op, operands, kept, bodies, types, self._span)
             self._interned[key] = found
             self.made.append(found)
@@ -127,6 +133,18 @@ class Builder:
         names = {value: label for value, label in self.names.items() if value in alive}
         merged = {node: self.merged[node] for node in nodes if node in self.merged}
         return Graph(name, taken, dict(outputs), nodes, names, merged, dict(sizes))
+
+
+def _made_unknown(inputs: Sequence[Value | None], types: Sequence[Type]) -> bool:
+    """Whether an operator's result has dimensions that depend on data and that no input has."""
+    found = {name for type in types for dim in type.shape for name in symbols(dim) if is_unknown(name)}
+    if not found:
+        return False
+    return bool(found.difference(*(set(_names(value)) for value in inputs if value is not None)))
+
+
+def _names(value: Value) -> Iterator[str]:
+    return (name for dim in value.shape for name in symbols(dim))
 
 
 def _check_sizes(op: str, type: Type) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dlc.compiler.elaborate import bodies, data, instances
 from dlc.compiler.elaborate.context import Frame, Mode
 from dlc.compiler.elaborate.entities import POISON, Instance, Place, Scope
+from dlc.compiler.elaborate.pairs import warn_of_pairs
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
 from dlc.compiler.unit import Unit, declared_inputs, elaborator, fail, kept, tensors, unit_of
@@ -31,6 +32,7 @@ def net(p: Program, name: str, working: str = "f32") -> Unit:
             except Problem as problem:
                 e.report.add(problem, net.span)
         fail(e)
+        warn_of_pairs(e, net)
         outputs = tensors(e, net, result)
         assert inputs is not None
         order = [each.value for each in e.parameters.values()] + list(inputs.values())

@@ -40,6 +40,11 @@ PYTHON: dict[str, Callable[[Any, Any], Any]] = {
 }  # fmt: skip
 
 
+def working() -> str:
+    """The element type of numbers that are computed at run time beside no tensor of floats."""
+    return current().working
+
+
 def shown(shape: Sequence[Dim]) -> str:
     return f"[{', '.join(map(str, shape))}]"
 
@@ -69,13 +74,45 @@ def stretch(left: Type, right: Type, what: str) -> Shape:
                 notes=("when ranks differ, the bigger shape never grows",),
                 help=_squeeze_help(big, small),
             )
-    differing = [f"{m} and {n}" for m, n in zip(a[::-1], b[::-1], strict=False) if m != n and m != 1 and n != 1]
     raise Problem(
         "E0301",
         f"these two cannot be {what}",
         f"{left} and {right}",
-        notes=(f"{' and '.join(reversed(differing))} differ",) if differing else (),
+        notes=(_differences(a, b),),
+        help=_bring_along(a, b),
     )
+
+
+PICTURES = ("batch", "channels", "height", "width")
+
+
+def _differences(a: Shape, b: Shape) -> str:
+    """Which dimensions of two shapes, aligned to the right, do not go together: those that differ alike at once."""
+    names = PICTURES if len(a) == len(b) == len(PICTURES) else ()
+    found: dict[tuple[Dim, Dim], list[str]] = {}
+    for back, (m, n) in enumerate(zip(a[::-1], b[::-1], strict=False), 1):
+        if m != n and m != 1 and n != 1:
+            found.setdefault((m, n), []).insert(0, names[-back] if names else f"axis -{back}")
+    parts = []
+    for (m, n), axes in reversed(found.items()):
+        several = len(axes) > 1 or (axes[0] == "channels")
+        parts.append(f"{' and '.join(axes)} {'are' if several else 'is'} {m} and {n}")
+    return ", ".join(parts)
+
+
+def _bring_along(a: Shape, b: Shape) -> str | None:
+    """The usual help in a residual block: the stage that gives one picture the shape of the other."""
+    if len(a) != len(PICTURES) or len(b) != len(PICTURES) or a[0] != b[0]:
+        return None
+    for big, small in ((a, b), (b, a)):
+        sizes = [d for d in (*big[2:], *small[1:]) if isinstance(d, int) and d > 0]
+        if len(sizes) == 5:
+            height, width, channels, low, narrow = sizes
+            stride = -(-height // low)
+            if stride == -(-width // narrow) and -(-height // stride) == low and -(-width // stride) == narrow:
+                step = f", stride={stride}" if stride > 1 else ""
+                return f"bring {shown(big)} along: `-> Conv({channels}, 1{step})` makes it {shown(small)}"
+    return None
 
 
 def _squeeze_help(big: Shape, small: Shape) -> str:
@@ -151,7 +188,7 @@ def binary(symbol: str, left: Any, right: Any) -> Any:
     if symbol == "**" and isinstance(left, Value) and isinstance(right, int | float) and not isinstance(right, bool):
         return op.Pow(left, current().constant(right, left.dtype if left.type.is_float else "i64"))
     if symbol == "/" and not any(isinstance(side, Value) and side.type.is_float for side in (left, right)):
-        left, right = (op.Cast(side, to="f32") if isinstance(side, Value) else side for side in (left, right))
+        left, right = (op.Cast(side, to=working()) if isinstance(side, Value) else side for side in (left, right))
     a, b = pair(left, right, VERB[symbol])
     if symbol == "*" and (_is_zero(left) or _is_zero(right)):
         # Dropped here, where it is written (`weight_decay * w`): on the graph x * 0 is not 0 for an x that is NaN.
@@ -314,4 +351,4 @@ def _symbolic(symbol: str, left: Any, right: Any) -> Any:
             raise Problem("E0303", "a division by zero")
         share = _bounded(left // right)
         return share if symbol == "//" else _bounded(left - share * right)
-    return binary(symbol, tensor(left, "f32"), tensor(right, "f32"))
+    return binary(symbol, tensor(left, working()), tensor(right, working()))

@@ -85,6 +85,9 @@ def assign(e: Elaborator, statement: ast.Assign, frame: Frame) -> None:
     alone = len(statement.names) == 1
     place = frame.owner.place.part(statement.names[0].text) if alone else None
     value = expressions.evaluate(e, statement.value, frame, place=place)
+    if alone and isinstance(value, Template) and not statement.names[0].text[0].isupper():
+        e.report.add(template_for(statement.names[0].text, value, statement.value.span), statement.span)
+        value = POISON
     if alone:
         values = [value]
     elif value is POISON:
@@ -101,6 +104,13 @@ def assign(e: Elaborator, statement: ast.Assign, frame: Frame) -> None:
         give(e, frame, name, each, made_by=statement.value.span, instance=instance)
         if not frame.library:
             e.label(each, f"{frame.owner.place}.{name.text}")
+
+
+def template_for(name: str, template: Template, span: ast.Span) -> Problem:
+    """A small name stands for an instance, and is given the block itself."""
+    text = f"`{name}` would be the block `{template.name}` itself, which has no weights"
+    settings = "..." if any(each.default is None for each in template.block.params) else ""
+    return Problem("E0302", text, "a block, not an instance of it", span=span, help=f"`{template.name}({settings})`")
 
 
 def _input(e: Elaborator, statement: ast.Input, frame: Frame, inputs: Mapping[str, Any] | None) -> None:

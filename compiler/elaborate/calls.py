@@ -169,7 +169,9 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 
 
 def _check_kind(what: str, setting: ast.Declared, value: Any, span: ast.Span) -> None:
-    """A setting declared `int`, `float`, `bool` or `string` takes that; raises Problem."""
+    """A setting declared `int`, `float`, `bool` or `string` takes that, a small one no block; raises Problem."""
+    if isinstance(value, Template) and not setting.name.text[0].isupper():
+        raise bodies.template_for(setting.name.text, value, span)
     if setting.type is None or setting.type.name is None or setting.type.dims is not None or value is POISON:
         return
     kinds = _KINDS.get(setting.type.name.text)

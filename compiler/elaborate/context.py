@@ -111,7 +111,7 @@ class Elaborator:
         self.mode = mode
         self.lets = lets
         self.report = report or Report()
-        self.builder = Builder()
+        self.builder = Builder(working=mode.working)
         self.parameters: dict[str, Parameter] = {}
         self.moved: dict[str, Value] = {}
         self.frozen: tuple[str, ...] = ()
