@@ -23,8 +23,6 @@ def key_of(e: Elaborator, name: ast.Name, statement: ast.Assign, frame: Frame, r
     key = name.text
     if key in run.settings or (key == "optimizer" and run.optimizer) or (key == "loss" and run.loss is not None):
         raise Problem("E0202", f"`{key}` is given twice", span=name.span)
-    if key == "accumulate":
-        raise Problem("E0206", f"`{key}` is not there yet", "it comes with a later version of dlc", span=name.span)
     if key == "optimizer":
         run.optimizer = statement
         return

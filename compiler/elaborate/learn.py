@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dlc.compiler.build import op, private
-from dlc.compiler.elaborate import optimize
+from dlc.compiler.elaborate import accumulate, optimize
 from dlc.compiler.elaborate.context import Elaborator, Parameter
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.elaborate.run import Run
@@ -23,12 +23,15 @@ def learn(e: Elaborator, run: Run) -> None:
     with e.builder.at(run.optimizer.span):
         for weight in learning:
             run.gradients[weight.address] = _gradient(e, run.loss, weight)
-        clipped = run.gradients if e.mode.initial else _clipped(run)
+        gradients = accumulate.mean(e, run, run.gradients)
+        clipped = gradients if e.mode.initial else _clipped(run, gradients)
         pairs = [(weight, clipped[weight.address]) for weight in learning]
         try:
             run.updated = optimize.update(e, run, pairs)
         except Problem as problem:
             e.report.add(problem, run.optimizer.value.span)
+            return
+        accumulate.now_and_then(e, run)
 
 
 def _gradient(e: Elaborator, loss: Value, weight: Parameter) -> Value:
@@ -41,10 +44,10 @@ def _gradient(e: Elaborator, loss: Value, weight: Parameter) -> Value:
     return gradient
 
 
-def _clipped(run: Run) -> dict[str, Value]:
+def _clipped(run: Run, gradients: dict[str, Value]) -> dict[str, Value]:
     """Each element cut to +-`clip_value`; then all scaled so that their common norm is at most `clip_norm` (Pascanu et
     al., 2013, algorithm 1; PyTorch's 1e-6)."""
-    gradients, bound, limit = run.gradients, run.settings.get("clip_value"), run.settings.get("clip_norm")
+    bound, limit = run.settings.get("clip_value"), run.settings.get("clip_norm")
     if bound is not None:
         gradients = {address: op.Clip(g, -bound, bound) for address, g in gradients.items()}
     if limit is None:
