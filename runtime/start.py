@@ -59,7 +59,7 @@ def initial(
 
     `note` is told what came from where. Raises InputError for weights that do not fit, DataError.
     """
-    values = _initialized(compiled, dataset, seed, batch)
+    values = initialized(compiled, dataset, seed, batch)
     if after is not None:
         values |= _from_run(after, stepper, dataset, note)
     for each in compiled.settings.get("load", ()):
@@ -71,7 +71,9 @@ def initial(
     return values
 
 
-def _initialized(compiled: Compiled, dataset: Dataset, seed: int, batch: int) -> dict[str, Array]:
+def initialized(compiled: Compiled, dataset: Dataset, seed: int, batch: int) -> dict[str, Array]:
+    """Every carried value of a run as its initializers make it from the seed, and from the first batch of the training
+    split where they read it."""
     opened = open_session(compiled.file(f"{compiled.run}.init.onnx"), spinning=False)
     first = next(batches(dataset.split("train"), batch, seed, 0))
     available: dict[str, Any] = {**first, "seed": np.asarray(seed, np.int64)}
@@ -148,4 +150,4 @@ def _names(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
 
 
-__all__ = ["earlier", "initial"]
+__all__ = ["earlier", "initial", "initialized"]

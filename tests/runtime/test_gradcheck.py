@@ -1,0 +1,74 @@
+"""`dlc gradcheck`: what is right passes, what is wrong is found and named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlc.compiler.graph import Value
+from dlc.compiler.program import Program
+from dlc.compiler.registry import gradient, lookup
+from dlc.runtime.cli import main
+from dlc.runtime.errors import InputError
+from dlc.runtime.gradcheck import gradcheck
+
+Make = Callable[..., Program]
+
+
+def test_right_gradients_pass(tiny: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny()
+    assert main(["gradcheck", str(tmp_path / "tiny.net"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["weights"]
+    assert [each["address"] for each in found] == [
+        "tiny.linear.weight", "tiny.linear.bias", "tiny.linear2.weight", "tiny.linear2.bias"
+    ]  # fmt: skip
+    assert all(each["right"] and 0 < each["error"] < 1e-7 and each["norm"] > 0 for each in found)
+
+
+def test_a_table_for_people(tiny: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny()
+    assert main(["gradcheck", str(tmp_path / "tiny.net"), "--examples", "1", "--directions", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert "tiny.linear.weight   4 x 16" in shown and "4 gradients as differences of the loss say" in shown
+
+
+def test_a_wrong_rule_is_found(tiny: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Tanh with a sign too few: the layers before it are wrong, those after it are right."""
+    tiny()
+    before: Any = lookup("Tanh").gradient
+
+    @gradient("Tanh")
+    def _(g: Value, y: Value) -> Value:
+        return g * (1 + y * y)
+
+    try:
+        assert main(["gradcheck", str(tmp_path / "tiny.net")]) == 3
+    finally:
+        gradient("Tanh")(before)
+    shown = capsys.readouterr()
+    assert "2 gradients of 4 differ from differences of the loss: tiny.linear.weight" in shown.err
+    assert [line.split()[0] for line in shown.out.splitlines() if "wrong" in line] == [
+        "tiny.linear.weight", "tiny.linear.bias"
+    ]  # fmt: skip
+
+
+def test_a_gradient_of_zeros_is_right(tiny: Make) -> None:
+    program = tiny(("cross_entropy(logits, label)", "cross_entropy(logits * 1e-30, label)"))
+    found = gradcheck(program, "tiny")
+    assert all(each.right for each in found) and found[0].norm < 1e-20
+
+
+def test_more_examples_than_there_are(tiny: Make) -> None:
+    with pytest.raises(InputError, match="the training split has 72 examples, and 100 are asked for"):
+        gradcheck(tiny(), "tiny", examples=100)
+
+
+def test_mistakes(tiny: Make, tmp_path: Path) -> None:
+    tiny()
+    assert main(["gradcheck", str(tmp_path / "none.net")]) == 1
+    assert main(["gradcheck", str(tmp_path / "tiny.net"), "--examples", "0"]) == 2
+    assert main(["gradcheck", str(tmp_path / "tiny.net:other")]) == 2
