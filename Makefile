@@ -13,11 +13,11 @@ STAMP := $(VENV)/.made-by-setup
 MYPY := MYPYPATH=.types $(BIN)/python -m mypy --namespace-packages --explicit-package-bases
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test torture lint types bench clean
+.PHONY: help setup demo test torture coverage mutants lint types docs bench clean
 
 help: ## show this list
 	@echo "make TARGET, with PYTHON=python3.12 or the like to choose the interpreter of the environment:"
-	@sed -n 's/^\([a-z]*\):.*## /  \1 /p' Makefile | awk '{ name = $$1; $$1 = ""; printf "  %-8s%s\n", name, $$0 }'
+	@sed -n 's/^\([a-z]*\):.*## /  \1 /p' Makefile | awk '{ name = $$1; $$1 = ""; printf "  %-10s%s\n", name, $$0 }'
 
 setup: $(STAMP) ## make the virtual environment .venv with everything that dlc and its tests need
 
@@ -40,12 +40,25 @@ test: setup ## run the tests
 torture: setup ## kill runs and fill disks at 200 points, mutate 10,000 programs: an hour or so
 	DLC_TORTURE=200 DLC_FUZZ=10000 $(BIN)/python -m pytest tests/torture tests/fuzz
 
+coverage: setup ## run the tests and report the branches of dsl and compiler that they take: fails below 90 per cent
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[coverage]'
+	mkdir -p build
+	COVERAGE_FILE=build/coverage $(BIN)/python -m pytest -n 2 --ignore tests/torture --ignore tests/end_to_end/test_demo.py \
+		--cov=dlc.dsl --cov=dlc.compiler --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=90
+
+mutants: setup ## make mistakes in every gradient rule and pass and see that a test catches each: half an hour or so
+	OMP_NUM_THREADS=1 nice $(BIN)/python tests/mutants/mutants.py
+
 lint: setup ## check style
 	$(BIN)/python -m ruff check .
 
 types: setup ## check types: strictly in dsl and compiler
 	$(MYPY) --strict --cache-dir .mypy_cache/strict -p dlc.dsl -p dlc.compiler
 	$(MYPY) --config-file= --check-untyped-defs --ignore-missing-imports --cache-dir .mypy_cache/plain -p dlc.runtime
+
+docs: setup ## write the documentation of the Python packages to build/docs
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	$(BIN)/python docs/api.py build/docs
 
 bench: setup ## measure against the peers (they are installed first)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[peers]'

@@ -49,6 +49,8 @@ def _batched(node: Node, done: Mapping[Value, Value], stretched: set[Value]) -> 
         return private.ReshapeTo(done[x], shape=(B, *node.attributes["shape"]))
     if node.op == "Transpose" and x is not None:
         return op.Transpose(done[x], perm=(0, *(axis + 1 for axis in node.attributes["perm"])))
+    if _from_the_end(node, stretched):
+        return current().add(node.op, [done[v] if v is not None else None for v in node.inputs], node.attributes).output
     unary = len(node.inputs) == 1 and x is not None and node.output.shape == x.shape and "axis" not in node.attributes
     if not (unary or lookup(node.op).broadcasts) or node.op == "MatMul" or len(node.outputs) > 1:
         raise NotBatched(node.op)
@@ -61,3 +63,17 @@ def _batched(node: Node, done: Mapping[Value, Value], stretched: set[Value]) -> 
             shape = (B, *[1] * (rank - value.type.rank), *value.shape)
             inputs.append(private.ReshapeTo(done[value], shape=shape))
     return current().add(node.op, inputs, node.attributes).output
+
+
+def _from_the_end(node: Node, stretched: set[Value]) -> bool:
+    """Does the operator count its axes from the end, so that it is the same with one more in front?"""
+    first, *others = (value for value in node.inputs if value is not None)
+    if node.op == "MatMul":
+        rank = max(first.type.rank, others[0].type.rank)
+        return rank > 1 and all(value.type.rank == rank for value in (first, *others) if value in stretched)
+    if first not in stretched or any(value in stretched for value in others):
+        return False
+    if node.op == "Gather":
+        return bool(node.attributes.get("axis", 0) < 0)
+    axes = others[0].constant if node.op == "ReduceSum" and others else None
+    return axes is not None and bool((axes < 0).all())

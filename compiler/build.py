@@ -97,7 +97,7 @@ class Builder:
             types = tuple(lookup(op).infer(Call(op, operands, kept, bodies, outputs)))
             for type in types:
                 _check_sizes(op, type)
-            if "declared" not in kept and _made_unknown(operands, types):
+            if "declared" not in kept and not op.startswith("dlc.") and _made_unknown(operands, types):
                 kept["declared"] = types  # asked again, the rule would name new ones
             found = Node(op, operands, kept, bodies, types, self._span)
             self._interned[key] = found

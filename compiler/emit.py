@@ -17,6 +17,7 @@ import numpy as np
 
 from dlc.compiler.graph import EMPTY, Attribute, Graph, Node, Value
 from dlc.compiler.manifest import Manifest, attach
+from dlc.compiler.registry import COMPILER_ATTRIBUTES
 from dlc.compiler.text import content_hash
 from dlc.compiler.types import ONNX_NUMBER, Type
 
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 
 OPSET = 21
 IR_VERSION = 10  # that of opset 21; ONNX Runtime reads it from 1.18 on
+_TYPE_NAMES: Mapping[str, str] = {  # in onnx's schemas
+    "f16": "tensor(float16)", "f32": "tensor(float)", "f64": "tensor(double)", "bf16": "tensor(bfloat16)",
+    "str": "tensor(string)", "c64": "tensor(complex64)", "c128": "tensor(complex128)", "bool": "tensor(bool)",
+    **{f"{kind[0]}{bits}": f"tensor({kind}{bits})" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
+}  # fmt: skip
 _LARGEST = 2**31 - 1  # bytes in one protobuf message
 # The attributes that hold a node's bodies, in the order of `Node.bodies`.
 _BODIES: Mapping[str, Sequence[str]] = {"If": ("then_branch", "else_branch"), "Loop": ("body",), "Scan": ("body",)}
@@ -42,7 +48,7 @@ def emit(
     version: str = "",
     metadata: Mapping[str, str] = EMPTY,
 ) -> ModelProto:
-    """The graph as a model of opset 21 and domain "" only.
+    """The graph as a model of domain "" only, and of opset 21 (the lowest above that has every operator).
 
     Inputs and outputs keep their names and order. `manifest` is checked against the model and stored in it, beside
     `metadata`. Raises EmitError (a private operator, an attribute that ONNX does not have, an output with the name of
@@ -53,9 +59,10 @@ def emit(
     size = sum(array.nbytes for array in _constants(graph))
     if size > _LARGEST:
         raise EmitError(f"the constants of {graph.name} take {size / 1e9:.1f} GB; one ONNX file holds 2 GB")
-    model = ModelProto(ir_version=IR_VERSION, producer_name=producer, producer_version=version)
-    model.opset_import.add(domain="", version=OPSET)
-    _Emitter(graph).write(model.graph)
+    opset = max((_opset(node) for part in _graphs(graph) for node in part.nodes), default=OPSET)
+    model = ModelProto(ir_version=_ir_version(opset), producer_name=producer, producer_version=version)
+    model.opset_import.add(domain="", version=opset)
+    _Emitter(graph, opset).write(model.graph)
     for key in sorted(metadata):
         model.metadata_props.add(key=key, value=metadata[key])
     if manifest is not None:
@@ -110,8 +117,9 @@ def _constants(graph: Graph) -> Iterator[Any]:
 
 
 class _Emitter:
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, opset: int) -> None:
         self._graph = graph
+        self._opset = opset
         self._names: dict[Value, str] = {}
         self._node_names: dict[Node, str] = {}
         self._wanted = set(graph.outputs)
@@ -209,17 +217,17 @@ class _Emitter:
                         _value_info(proto.value_info.add(), self._names[value], value.type)
 
     def _write_node(self, node: Node, proto: NodeProto) -> None:
-        types = _attribute_types(node.op)
+        types = _attribute_types(node.op, self._opset)
         if node.private or types is None:
             hint = ": `lower` removes the private ones" if node.private else ""
-            raise EmitError(f"{_where(node)} is no operator of ONNX's opset {OPSET}{hint}")
+            raise EmitError(f"{_where(node)} is no operator of ONNX's opset {self._opset}{hint}")
         proto.op_type = node.op
         proto.name = self._node_names[node]
         if node.span is not None:
             proto.doc_string = f"{node.span.file}:{node.span.line}"
         proto.input.extend("" if value is None else self._names[value] for value in node.inputs)
         proto.output.extend(self._names[value] for value in node.outputs)
-        for name in sorted(node.attributes):
+        for name in sorted(node.attributes.keys() - COMPILER_ATTRIBUTES):
             if name not in types:
                 raise EmitError(f"{_where(node)}: ONNX's {node.op} has no attribute {name}")
             _attribute(proto.attribute.add(name=name), types[name], node.attributes[name], node)
@@ -261,13 +269,48 @@ def _attribute_proto() -> type[AttributeProto]:
     return AttributeProto
 
 
+def _opset(node: Node) -> int:
+    """The lowest opset from 21 on that has a node's operator for its attributes and inputs; 21 where none has."""
+    attributes = frozenset(node.attributes.keys() - COMPILER_ATTRIBUTES)
+    return OPSET if node.private else _lowest(node.op, attributes, tuple(v.dtype if v else "" for v in node.inputs))
+
+
 @cache
-def _attribute_types(op: str) -> Mapping[str, str] | None:
+def _lowest(op: str, attributes: frozenset[str], dtypes: tuple[str, ...]) -> int:
+    from onnx import defs
+
+    for version in range(OPSET, defs.onnx_opset_version() + 1):
+        known = _attribute_types(op, version)
+        if known is not None and attributes <= known.keys() and _takes(defs.get_schema(op, version, ""), dtypes):
+            return version
+    return OPSET
+
+
+def _takes(schema: Any, dtypes: Sequence[str]) -> bool:
+    """Whether inputs may have element types: the last formal input may stand for several."""
+    formal = schema.inputs
+    return not formal or all(
+        not dtype or _TYPE_NAMES[dtype] in formal[min(i, len(formal) - 1)].types
+        for i, dtype in enumerate(dtypes)
+    )
+
+
+def _ir_version(opset: int) -> int:
+    if opset == OPSET:
+        return IR_VERSION
+    from onnx import helper
+
+    version: int = helper.OP_SET_ID_VERSION_MAP["ai.onnx", opset]
+    return version
+
+
+@cache
+def _attribute_types(op: str, opset: int) -> Mapping[str, str] | None:
     """The types of an operator's attributes by ONNX's schema (`INT`, `FLOATS`, ...); None without a schema."""
     from onnx import defs
 
     try:
-        schema = defs.get_schema(op, OPSET, "")
+        schema = defs.get_schema(op, opset, "")
     except defs.SchemaError:
         return None
     return {name: str(attribute.type).rpartition(".")[2] for name, attribute in schema.attributes.items()}

@@ -6,7 +6,7 @@ onnx's reference implementation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,8 +14,8 @@ import numpy as np
 
 from dlc.compiler.graph import EMPTY, Attribute, Graph, Node, Value
 from dlc.compiler.numpy_ops import OPERATORS
-from dlc.compiler.registry import lookup
-from dlc.compiler.types import ONNX_NUMBER, Array, Polynomial, Type, substitute, symbol
+from dlc.compiler.registry import COMPILER_ATTRIBUTES, lookup
+from dlc.compiler.types import ONNX_NUMBER, Array, Polynomial, Type, is_unknown, substitute, symbol, symbols
 
 OPSET = 21
 
@@ -56,14 +56,56 @@ def _bind(name: str, type: Type, array: Array, known: dict[str, int]) -> None:
 
 
 def _run(graph: Graph, arrays: dict[Value, Array], sizes: Mapping[str, int]) -> None:
-    for node in graph.nodes:
+    sizes = dict(sizes)
+    for node in _in_turn(graph):
         inputs = [None if value is None else arrays[value] for value in node.inputs]
         results = evaluate_node(node, inputs, sizes, arrays)
         for value, result in zip(node.outputs, results, strict=True):
+            _measure(value.type, result, sizes)
             shape = tuple(substitute(dim, sizes) for dim in value.shape)
             if result.dtype != value.type.numpy or result.shape != shape:
                 raise AssertionError(f"{node.op} gives {result.dtype}{list(result.shape)}, its rule says {value.type}")
             arrays[value] = result
+
+
+def _in_turn(graph: Graph) -> Sequence[Node]:
+    """The nodes, those whose attributes have a size that depends on data after the node that shows it."""
+    makers = [node for node in graph.nodes if "declared" in node.attributes]
+    shown = {name for node in makers for value in node.outputs for name in _unknowns(value.shape)}
+    if not shown:
+        return graph.nodes
+    done: dict[Node, None] = {}
+    own, waiting = set(graph.nodes), list(graph.nodes)
+    while waiting:
+        later = []
+        for node in waiting:
+            wanted = set() if "declared" in node.attributes else set(_unknowns(tuple(node.attributes.values())))
+            if wanted & shown or any(value.node in own and value.node not in done for value in node.operands()):
+                later.append(node)
+                continue
+            done[node] = None
+            if "declared" in node.attributes:
+                shown.difference_update(name for value in node.outputs for name in _unknowns(value.shape))
+        if len(later) == len(waiting):
+            return [*done, *later]  # evaluating them says what is missing
+        waiting = later
+    return list(done)
+
+
+def _unknowns(attribute: Attribute) -> Iterator[str]:
+    if isinstance(attribute, tuple):
+        for item in attribute:
+            yield from _unknowns(item)
+    elif isinstance(attribute, Polynomial):
+        yield from filter(is_unknown, symbols(attribute))
+
+
+def _measure(type: Type, array: Array, sizes: dict[str, int]) -> None:
+    """Read off a result the sizes that depend on data; in a body they are others in each turn."""
+    if array.ndim == type.rank:
+        for dim, size in zip(type.shape, array.shape, strict=True):
+            if not isinstance(dim, int) and is_unknown(str(dim)) and dim == symbol(str(dim)):
+                sizes[str(dim)] = size
 
 
 def evaluate_node(
@@ -82,7 +124,11 @@ def evaluate_node(
         if node.op in _CONTROL:
             result: Any = _CONTROL[node.op](node, inputs, sizes, around or {})
         elif (function := lookup(node.op).evaluate or OPERATORS.get(node.op)) is not None:
-            attributes = {name: _resolved(value, sizes) for name, value in node.attributes.items()}
+            attributes = {
+                name: _resolved(value, sizes)
+                for name, value in node.attributes.items()
+                if node.private or name not in COMPILER_ATTRIBUTES
+            }
             result = function(*inputs, **attributes)
         else:
             result = _by_reference(node, inputs)
@@ -105,9 +151,10 @@ def _resolved(value: Attribute, sizes: Mapping[str, int]) -> Attribute:
 def _by_reference(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     from dlc.compiler.build import freeze
 
-    key = tuple((name, freeze(node.attributes[name])) for name in sorted(node.attributes))
+    attributes = {name: value for name, value in node.attributes.items() if name not in COMPILER_ATTRIBUTES}
+    key = tuple((name, freeze(attributes[name])) for name in sorted(attributes))
     present = tuple(array is not None for array in inputs)
-    run = _reference(node.op, _Attributes(key, node.attributes), present, len(node.outputs))
+    run = _reference(node.op, _Attributes(key, attributes), present, len(node.outputs))
     return list(run(None, {f"i{i}": array for i, array in enumerate(inputs) if array is not None}))
 
 
@@ -145,20 +192,44 @@ def _reference(op: str, given: _Attributes, present: tuple[bool, ...], outputs: 
     return evaluator.run
 
 
+_ELEMENT_TYPES = ("to", "dtype", "output_dtype", "output_datatype")  # the attributes that are element types
+
+
 def _to_onnx(name: str, value: Attribute, numpy_helper: Any) -> Any:
     if isinstance(value, np.ndarray):
         return numpy_helper.from_array(value)
-    return ONNX_NUMBER[value] if name in ("to", "dtype") and isinstance(value, str) else value
+    return ONNX_NUMBER[value] if name in _ELEMENT_TYPES and isinstance(value, str) else value
 
 
 def _body(body: Graph, inputs: Sequence[Array], sizes: Mapping[str, int], around: Mapping[Value, Array]) -> list[Array]:
     arrays = {**around, **dict(zip(body.inputs, inputs, strict=True))}
+    sizes = dict(sizes)
+    for value in body.inputs:
+        _measure(value.type, arrays[value], sizes)
     _run(body, arrays, sizes)
     return [arrays[value] for value in body.outputs.values()]
 
 
 def _if(node: Node, inputs: Sequence[Any], sizes: Mapping[str, int], around: Mapping[Value, Array]) -> list[Array]:
     return _body(node.bodies[0 if bool(inputs[0]) else 1], (), sizes, around)
+
+
+def _loop(node: Node, inputs: Sequence[Any], sizes: Mapping[str, int], around: Mapping[Value, Array]) -> list[Array]:
+    count, condition, *carries = [*inputs, *[None] * (2 - len(inputs))]
+    rows: list[list[Array]] = [[] for _ in range(len(node.outputs) - len(carries))]
+    going = condition is None or bool(condition)
+    turn = 0
+    while going and (count is None or turn < int(count)):
+        results = _body(node.bodies[0], [np.array(turn, np.int64), np.array(True), *carries], sizes, around)
+        going, carries = bool(results[0]), results[1 : 1 + len(carries)]
+        for row, result in zip(rows, results[1 + len(carries) :], strict=True):
+            row.append(result)
+        turn += 1
+    stacked = []
+    for row, value in zip(rows, node.outputs[len(carries) :], strict=True):
+        shape = tuple(dim if isinstance(dim, int) else 0 for dim in value.shape)
+        stacked.append(np.stack(row) if row else np.zeros((0, *shape[1:]), value.type.numpy))
+    return [*carries, *stacked]
 
 
 def _scan(node: Node, inputs: Sequence[Any], sizes: Mapping[str, int], around: Mapping[Value, Array]) -> list[Array]:
@@ -188,6 +259,6 @@ def _scan(node: Node, inputs: Sequence[Any], sizes: Mapping[str, int], around: M
     return [*carries, *outputs]
 
 
-_CONTROL: Mapping[str, Callable[..., list[Array]]] = {"If": _if, "Scan": _scan}
+_CONTROL: Mapping[str, Callable[..., list[Array]]] = {"If": _if, "Loop": _loop, "Scan": _scan}
 
 __all__ = ["evaluate", "evaluate_node"]

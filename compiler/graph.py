@@ -238,14 +238,25 @@ def topological(outputs: Iterable[Value]) -> tuple[Node, ...]:
 
 
 def dims(graph: Graph) -> dict[str, tuple[Value, int]]:
-    """Where each symbolic dimension can be read: the first input, and its axis, that has it as a bare name."""
-    from dlc.compiler.types import Polynomial, symbol
+    """Where each symbolic dimension can be read: the first value, and its axis, that has it as a bare name.
 
+    Inputs come first; dimensions that depend on data are those of a node's result.
+    """
     found: dict[str, tuple[Value, int]] = {}
     for value in graph.inputs:
-        for axis, dim in enumerate(value.shape):
-            if isinstance(dim, Polynomial):
-                name = str(dim)
-                if name.isidentifier() and dim == symbol(name):
-                    found.setdefault(name, (value, axis))
+        _bare_dims(value, found)
+    for node in graph.nodes:
+        if "declared" in node.attributes:  # it makes the dimension; another node may have been given it
+            for value in node.outputs:
+                _bare_dims(value, found)
     return found
+
+
+def _bare_dims(value: Value, found: dict[str, tuple[Value, int]]) -> None:
+    from dlc.compiler.types import is_unknown, symbol
+
+    for axis, dim in enumerate(value.shape):
+        if not isinstance(dim, int):
+            name = str(dim)
+            if name not in found and (name.isidentifier() or is_unknown(name)) and dim == symbol(name):
+                found[name] = value, axis

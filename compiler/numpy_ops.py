@@ -130,11 +130,14 @@ def _scatter(data: Array, indices: Array, updates: Array, *, axis: int = 0, redu
     result = data.copy()
     grid: list[Any] = list(np.indices(indices.shape, sparse=True)) if indices.ndim else []
     grid[axis] = indices % data.shape[axis] if data.size else indices
-    if reduction == "add":
-        np.add.at(result, tuple(grid), updates)
-    else:
+    if reduction == "none":
         result[tuple(grid)] = updates
+    else:
+        _REDUCTIONS[reduction].at(result, tuple(grid), updates)
     return result
+
+
+_REDUCTIONS: Mapping[str, np.ufunc] = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
 
 
 def _gather_elements(data: Array, indices: Array, *, axis: int = 0) -> Array:
@@ -167,6 +170,11 @@ def _one_hot(indices: Array, depth: Array, values: Array, *, axis: int = -1) -> 
     return np.asarray(np.where(hot, values[1], values[0]))
 
 
+def _cast(x: Array, *, to: str, saturate: int = 1, round_mode: str = "up") -> Array:
+    """`saturate` and `round_mode` concern the 8-bit floats only, which tensors here do not have."""
+    return np.asarray(x, str).astype(object) if to == "str" else x.astype(numpy_dtype(to))
+
+
 def _identity(x: Array) -> Array:
     return x
 
@@ -180,7 +188,7 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "Less": np.less, "LessOrEqual": np.less_equal, "Greater": np.greater, "GreaterOrEqual": np.greater_equal,
     "Equal": np.equal, "And": np.logical_and, "Or": np.logical_or, "Xor": np.logical_xor, "Not": np.logical_not,
     "Where": np.where, "Clip": _clip, "PRelu": lambda x, slope: np.where(x < 0, x * slope, x),
-    "Cast": lambda x, to: x.astype(numpy_dtype(to)), "Identity": _identity,
+    "Cast": _cast, "Identity": _identity,
     "Neg": np.negative, "Abs": np.abs, "Sign": np.sign, "Exp": np.exp, "Log": np.log, "Sqrt": np.sqrt,
     "Reciprocal": lambda x: _like(1, x) / x, "Floor": np.floor, "Ceil": np.ceil, "Round": np.rint,
     "Sin": np.sin, "Cos": np.cos, "Tan": np.tan, "Asin": np.arcsin, "Acos": np.arccos, "Atan": np.arctan,
@@ -217,7 +225,7 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "Size": lambda x: np.array(x.size, np.int64),
     "Gather": lambda data, indices, axis=0: np.take(data, indices, axis), "GatherElements": _gather_elements,
     
-    "ScatterElements": _scatter, "OneHot": _one_hot,
+    "ScatterElements": _scatter, "Scatter": _scatter, "OneHot": _one_hot,
     "Einsum": lambda *xs, equation: np.einsum(equation, *xs),
 }  # fmt: skip
 

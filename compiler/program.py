@@ -12,8 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dlc.compiler import net_units, run_units
-from dlc.compiler.elaborate import expressions
+from dlc.compiler import net_units, outcome, run_units, watch
+from dlc.compiler.elaborate import borrowing, expressions
 from dlc.compiler.elaborate.circles import circles
 from dlc.compiler.elaborate.context import Exhausted, Mode
 from dlc.compiler.elaborate.problems import Problem, Report
@@ -80,6 +80,10 @@ class Program:
         own = {each.name.text: each for each in self.declared(ast.Data)}
         used = {each.data.text: self.source.main.scope.get(each.data.text) for each in self.runs.values()}
         return own | {name: each for name, each in used.items() if isinstance(each, ast.Data)}
+
+    def borrowed(self) -> list[Path]:
+        """The files of all graphs that the program imports."""
+        return [path for module in self.source.modules.values() for path in borrowing.files_of(module)]
 
     def let_values(self) -> dict[str, Any]:
         """Every `let` of the file with its value, for the record."""
@@ -182,6 +186,14 @@ class Program:
     def evaluation(self, name: str) -> tuple[Unit, Unit]:
         """The sums and counts of one batch, and what makes the loss and metrics of their totals. Raises SourceError."""
         return run_units.evaluation(self, name)
+
+    def watch(self, name: str) -> Unit:
+        """The step of a run with the norms of its activations, gradients and updates as outputs. Raises SourceError."""
+        return watch.watch(self, name)
+
+    def outcome(self, name: str) -> outcome.Outcome:
+        """What a run predicts of each example, to be compared with what is true. Raises SourceError."""
+        return outcome.outcome(self, name)
 
     def prepare(self, name: str) -> Unit:
         """The graph from one decoded record to the fields of an example, with the host's plan. Raises SourceError."""

@@ -88,14 +88,25 @@ class Operator:
 
 
 _OPERATORS: dict[str, Operator] = {}
+# Attributes of nodes that are the compiler's own: no operator knows them, no file holds them. `declared` are the types
+# of a node whose rule cannot tell them, for they depend on data; `site` keeps two nodes from being merged.
+COMPILER_ATTRIBUTES = frozenset({"declared", "site"})
 
 
 def define(name: str, infer: Infer, *, broadcasts: bool = False) -> Operator:
     """Record an operator; raises ValueError if it is there already."""
     if name in _OPERATORS:
         raise ValueError(f"{name} is defined twice")
-    _OPERATORS[name] = Operator(name, infer, broadcasts=broadcasts)
+    _OPERATORS[name] = Operator(name, _or_declared(infer), broadcasts=broadcasts)
     return _OPERATORS[name]
+
+
+def _or_declared(infer: Infer) -> Infer:
+    def rule(call: Call) -> Sequence[Type]:
+        declared: Sequence[Type] | None = call.attributes.get("declared")
+        return infer(call) if declared is None else declared
+
+    return rule
 
 
 def gradient(*names: str) -> Callable[[Rule], Rule]:
@@ -170,9 +181,20 @@ def operators() -> Mapping[str, Operator]:
 def lookup(name: str) -> Operator:
     """The record of an operator; raises IllTyped for one that nobody defined."""
     _load()
-    found = _OPERATORS.get(name)
+    found = _OPERATORS.get(name) or _fallback(name)
     if found is None:
         raise IllTyped(f"{name} is not an operator that dlc knows")
+    return found
+
+
+@cache
+def _fallback(name: str) -> Operator | None:
+    """The record of an operator that only ONNX's schema tells of; onnx is loaded for nothing but that."""
+    from dlc.compiler.ops.schema import fallback
+
+    found = fallback(name)
+    if found is not None:
+        found.infer = _or_declared(found.infer)
     return found
 
 
@@ -233,6 +255,6 @@ def normal_axes(axes: Iterable[int], rank: int) -> tuple[int, ...]:
 
 
 __all__ = [
-    "Call", "Dim", "Expansion", "IllTyped", "NoGradient", "Operator", "Shape", "cotangents", "define", "evaluate",
-    "expanded", "expansion", "gradient", "lookup", "lower", "no_gradient", "normal_axes", "operators",
+    "COMPILER_ATTRIBUTES", "Call", "Dim", "Expansion", "IllTyped", "NoGradient", "Operator", "Shape", "cotangents",
+    "define", "evaluate", "expanded", "expansion", "gradient", "lookup", "lower", "no_gradient", "normal_axes", "operators",
 ]  # fmt: skip

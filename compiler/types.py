@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,19 @@ Shape = tuple[Dim, ...]
 def symbol(name: str) -> Polynomial:
     """The dimension called `name`."""
     return Polynomial(((((name, 1),), 1),))
+
+
+_UNKNOWN = count()
+
+
+def unknown() -> Polynomial:
+    """A dimension that depends on data: a new name `?N`, equal to no dimension but itself."""
+    return symbol(f"?{next(_UNKNOWN)}")
+
+
+def is_unknown(name: str) -> bool:
+    """Whether a dimension's name is one that `unknown` gave."""
+    return name.startswith("?")
 
 
 def quotient(numerator: Dim, divisor: Dim, ceiling: bool = False) -> Dim:

@@ -67,6 +67,7 @@ CODES: dict[str, str] = {
     "E0703": "files that use each other in a circle",
     "E0704": "a declaration that cannot be used from another file",
     "E0705": "a file that is named cannot be found",
+    "E0706": "a graph that cannot be borrowed",
     # Warnings
     "W0401": "an address that moves when a line is inserted",
     "W0402": "a weight that cannot learn",

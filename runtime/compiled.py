@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,9 @@ from dlc.runtime.session import open_session
 from dlc.runtime.stepper import manifest_of
 
 TEXTS = "source"
+
+
+PART = 1 << 24  # bytes that are copied at a time
 
 
 @dataclass(frozen=True)
@@ -67,19 +70,21 @@ class Compiled:
         return cls(names["run"], names["net"], names["data"], files, origin)
 
     def write(self, model: Path, program: Program) -> None:
-        """Writes the files, and under `source/` the texts of the program with all that it uses. Raises RunError."""
+        """Writes the files, and under `source/` the texts of the program with all that it uses and imports.
+
+        Raises RunError.
+        """
         for name, content in self.files.items():
             write_atomically(model / name, [content])
+        borrowed = [Path(os.path.abspath(path)) for path in program.borrowed()]
         paths = [module.path for module in program.source.modules.values()]
-        top = Path(os.path.commonpath([path.parent for path in paths]))
+        top = Path(os.path.commonpath([path.absolute().parent for path in (*paths, *borrowed)]))
         for module in program.source.modules.values():
-            target = model / TEXTS / module.path.relative_to(top)
-            try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise disk_error("create", target.parent, error) from error
-            write_atomically(target, [program.source.sources[module.file].encode()])
-        main = str(program.source.main.path.relative_to(top).as_posix())
+            text = program.source.sources[module.file].encode()
+            _write(model / TEXTS / module.path.absolute().relative_to(top), [text])
+        for path in borrowed:
+            _write(model / TEXTS / path.relative_to(top), _parts(path))
+        main = str(program.source.main.path.absolute().relative_to(top).as_posix())
         write_atomically(model / TEXTS / "main.json", [json.dumps({"file": main}).encode()])
 
     def program(self, model: Path) -> Program:
@@ -128,3 +133,21 @@ class Compiled:
 
     def _manifest(self, name: str) -> Manifest:
         return manifest_of(open_session(self.file(name), threads=1, spinning=False), name)
+
+
+def _write(target: Path, content: Iterable[bytes]) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error("create", target.parent, error) from error
+    write_atomically(target, content)
+
+
+def _parts(path: Path) -> Iterator[bytes]:
+    """A file's content. Raises InputError."""
+    try:
+        with open(path, "rb") as file:
+            while part := file.read(PART):
+                yield part
+    except OSError as error:
+        raise InputError(disk_error("read", path, error).message) from error

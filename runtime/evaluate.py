@@ -114,13 +114,15 @@ def evaluate(
     *,
     device: str = "auto",
     threads: int = 0,
+    report: bool = False,
     note: Callable[[str], None] = silent,
     progress: Callable[[str, int, int], None] = silent,
 ) -> Evaluation:
     """Evaluate the run in `folder` on a split of its data, with its `best` or `last` weights or those of a file.
 
     Every example counts the same: a partial batch weighs what it holds. An evaluation on the test split is recorded in
-    `run.json` and told through `note`. Raises InputError, DataError (no such split, data changed or gone).
+    `run.json` and told through `note`; with `report`, report.html is written again and shows it. Raises InputError,
+    DataError (no such split, data changed or gone).
     """
     opened = RunFolder.open(folder)
     compiled = Compiled.load(opened.model, opened.settings)
@@ -137,14 +139,19 @@ def evaluate(
         say=note,
         progress=progress,
     ).split(split)
+    used = session.device(device, note)
     evaluator = Evaluator(
         compiled.file(f"{compiled.run}.eval.onnx"),
         compiled.file(f"{compiled.run}.report.onnx"),
-        session.device(device, note),
+        used,
         threads,
     )
     values = evaluator(tensors, made, int(compiled.settings.get("batch", 32)))
-    times = _record_test(opened, note) if split == TEST else None
+    times = _record_test(opened, name, values, note) if split == TEST else None
+    if report and split == TEST:
+        from dlc.runtime.report.html import refresh_report
+
+        refresh_report(opened, compiled, used, note)
     return Evaluation(split, name, len(made), values, times)
 
 
@@ -158,11 +165,12 @@ def load_weights(folder: RunFolder, weights: str) -> tuple[dict[str, Array], str
     return load_tensors(path)[0], weights
 
 
-def _record_test(folder: RunFolder, note: Callable[[str], None]) -> int:
+def _record_test(folder: RunFolder, weights: str, values: Mapping[str, float], note: Callable[[str], None]) -> int:
     """Counts evaluations on the test split: each choice made by looking at it makes the next one worth less."""
     content = dict(folder.run)
     times = int(content.get(TIMES, 0)) + 1
     content[TIMES] = times
+    content["evaluated"] = {TEST: {"weights": weights, "values": {name: _json(each) for name, each in values.items()}}}
     try:
         write_json(folder.path / "run.json", content)
     except RunError as error:
@@ -171,3 +179,8 @@ def _record_test(folder: RunFolder, note: Callable[[str], None]) -> int:
     if times > 1:
         note(f"this run has been evaluated on the test split {times} times: choose on dev, report test once")
     return times
+
+
+def _json(value: float) -> float | str:
+    """A number as JSON can hold it."""
+    return value if np.isfinite(value) else str(value)

@@ -22,6 +22,7 @@ from dlc.runtime.report.curves import draw_curves
 from dlc.runtime.report.display import Display
 from dlc.runtime.report.log import MetricsLog, read_log
 from dlc.runtime.stepper import Stepper
+from dlc.runtime.watch import Watch
 
 LOG_LINES = 1000  # about as many lines of training values as a whole run writes
 EPOCH_SECONDS = 1.0  # epochs shorter than this do not all get a checkpoint
@@ -83,12 +84,14 @@ class Loop:
     """Steps, evaluations and savings of one run, from a checkpoint or from the values that `stepper` holds.
 
     `evaluator` is None if there is no dev split. With `begin` the state that the run begins with is saved first: it
-    comes from elsewhere than the seed, which may be gone when the run goes on. `reason` says why the run ended.
+    comes from elsewhere than the seed, which may be gone when the run goes on. `watch`, if any, looks at layers before
+    a step. `reason` says why the run ended.
     """
 
     def __init__(
         self, folder: RunFolder, stepper: Stepper, evaluator: Evaluator | None, dataset: Dataset, schedule: Schedule,
         identity: Identity, diagnose: Diagnose, checkpoint: Checkpoint | None = None, begin: bool = False,
+        watch: Watch | None = None,
     ) -> None:  # fmt: skip
         self._folder = folder
         self._stepper = stepper
@@ -98,6 +101,7 @@ class Loop:
         self._identity = identity
         self._diagnose = diagnose
         self._begin = begin
+        self.watch = watch
         self._names = stepper.manifest.reports
         self.done = checkpoint.step if checkpoint else 0
         self.best = checkpoint.best if checkpoint else None
@@ -168,8 +172,11 @@ class Loop:
         every = schedule.every or schedule.total
         clock = time.monotonic
         done = self.done
+        watch, watch_every = self.watch, self.watch.every if self.watch is not None else 1
         for _ in batches(split, schedule.batch, schedule.seed, epoch, position, into=stepper.batch):
             number[...] = done
+            if watch is not None and done % watch_every == 0:
+                watch.look(done, epoch, display.note)
             if not stepper.step():
                 self._fail(epoch)
             sums += values
@@ -282,6 +289,8 @@ class Loop:
     def _fail(self, epoch: int) -> None:
         """Step `self.done` was not finite: says of what, and saves the state before it. Raises RunError."""
         inputs = self._stepper.inputs()
+        if self.watch is not None and self.done % self.watch.every != 0:
+            self.watch.look(self.done, epoch, self._display.note)  # what the layers had just before is worth knowing
         carried = {name: inputs[name] for name in self._stepper.signature}
         broken = not_finite(carried)
         where = f"step {self.done} (epoch {epoch + 1})"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any
 
+from dlc.compiler import memory
 from dlc.compiler.elaborate.context import Stage
 from dlc.compiler.graph import Node
 from dlc.compiler.program import Program, Unit, library
 from dlc.compiler.types import Dim, Type, substitute
 from dlc.dsl import ast
-from dlc.dsl.diagnostics import nearest
+from dlc.dsl.diagnostics import SourceError, nearest
 from dlc.runtime.errors import InputError
 
 ONE: Mapping[str, Dim] = {"B": 1}
@@ -25,7 +26,7 @@ class Line:
 
     `depth` counts the groups around it. `weights` are the elements of its own parameters and `multiply_adds` its own
     products for one example, None where there are none: those of a group are on the lines in it. A size that is known
-    only at run time stands in `multiply_adds` as a polynomial.
+    only at run time stands in `multiply_adds` as a polynomial. `weight` marks the line of a weight that no stage made.
     """
 
     depth: int
@@ -34,6 +35,17 @@ class Line:
     weights: int | None = None
     multiply_adds: Dim | None = None
     group: bool = False
+    weight: bool = False
+
+    @property
+    def bytes(self) -> int | None:
+        """What the result takes for one example; None where that is known only at run time, and for a weight."""
+        if self.type is None or self.weight:
+            return None
+        try:
+            return memory.size_of(self.type, {"B": 1})
+        except memory.UnknownSize:
+            return None
 
     def json(self) -> dict[str, Any]:
         """The line as JSON."""
@@ -42,6 +54,7 @@ class Line:
             "depth": self.depth,
             "label": self.label,
             "type": str(self.type) if self.type is not None else None,
+            "bytes": self.bytes,
             "weights": self.weights or 0,
             "multiply_adds": cost if isinstance(cost, int) else str(cost) if cost is not None else 0,
             "group": self.group,
@@ -56,12 +69,32 @@ class Shown:
     lines: tuple[Line, ...]
     weights: int
     multiply_adds: Dim
+    memory: memory.Inference | str
 
     def json(self) -> dict[str, Any]:
         """The net as JSON."""
         cost = self.multiply_adds if isinstance(self.multiply_adds, int) else str(self.multiply_adds)
         lines = [each.json() for each in self.lines]
-        return {"name": self.name, "weights": self.weights, "multiply_adds": cost, "lines": lines}
+        return {
+            "name": self.name, "weights": self.weights, "multiply_adds": cost, "memory": _bytes(self.memory),
+            "lines": lines,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ShownRun:
+    """The memory that a run takes to train, or why it is not known."""
+
+    name: str
+    memory: memory.Training | str
+
+    def json(self) -> dict[str, Any]:
+        """The run as JSON."""
+        return {"name": self.name, "memory": _bytes(self.memory)}
+
+
+def _bytes(found: memory.Inference | memory.Training | str) -> dict[str, Any]:
+    return {"unknown": found} if isinstance(found, str) else {**asdict(found), "total": found.total}
 
 
 def weight_count(unit: Unit) -> int:
@@ -76,7 +109,7 @@ def shown(program: Program, name: str) -> Shown:
     stages = list(_stage_lines(unit, _assigned(program.nets[name])))
     made = {address for each in unit.stages for address in each.owned}
     rest = [
-        Line(0, _relative(address, name), type, _elements(type))
+        Line(0, relative(address, name), type, _elements(type), weight=True)
         for address, type in unit.weights.items()
         if address not in made
     ]
@@ -84,7 +117,22 @@ def shown(program: Program, name: str) -> Shown:
     outside = total - _sum(each.multiply_adds for each in stages)
     if outside != 0:
         rest.append(Line(0, OTHER, multiply_adds=outside))
-    return Shown(name, (*inputs, *stages, *rest), weight_count(unit), total)
+    needed: memory.Inference | str
+    try:
+        needed = memory.inference(unit)
+    except memory.UnknownSize as error:
+        needed = str(error)
+    return Shown(name, (*inputs, *stages, *rest), weight_count(unit), total, needed)
+
+
+def shown_run(program: Program, name: str) -> ShownRun:
+    """The memory of a run; a run with mistakes has none, and no size that is known only at run time."""
+    try:
+        return ShownRun(name, memory.training(program.step(name)))
+    except memory.UnknownSize as error:
+        return ShownRun(name, str(error))
+    except SourceError:
+        return ShownRun(name, "the run has mistakes: `dlc check` says which")
 
 
 def _stage_lines(unit: Unit, assigned: Mapping[ast.Span, str]) -> Iterator[Line]:
@@ -130,12 +178,13 @@ def _own(unit: Unit) -> list[tuple[list[str], list[Node]]]:
 
 def _label(stage: Stage, around: str) -> str:
     if stage.kind == "block":
-        return _relative(stage.label, around)
-    place = _relative(stage.place, around)
+        return relative(stage.label, around)
+    place = relative(stage.place, around)
     return stage.label if stage.place == around else f"{place} {stage.label}"
 
 
-def _relative(address: str, around: str) -> str:
+def relative(address: str, around: str) -> str:
+    """An address without the beginning that it shares with the one around it."""
     if address.startswith(f"{around}."):
         return address[len(around) + 1 :]
     return address[len(around) :] if address.startswith(f"{around}[") else address

@@ -15,7 +15,7 @@ from dlc.runtime.checkpoint import Best, Checkpoint, Checkpoints
 from dlc.runtime.compiled import Compiled
 from dlc.runtime.data import Dataset, prepare, steps_per_epoch
 from dlc.runtime.diagnose import by_gradients
-from dlc.runtime.errors import InputError
+from dlc.runtime.errors import InputError, RunError
 from dlc.runtime.evaluate import Evaluator
 from dlc.runtime.folder import RunFolder, refuse_occupied
 from dlc.runtime.interrupt import Interrupted
@@ -25,6 +25,7 @@ from dlc.runtime.report.display import Display
 from dlc.runtime.session import Device, silent
 from dlc.runtime.start import earlier, initial
 from dlc.runtime.stepper import Stepper
+from dlc.runtime.watch import Watch, interval, watch_model
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class Options:
     `epochs` and `steps` are ends: the run stops at whichever comes first, and one that is given here replaces both of
     the file's. `threads` 0 is ONNX Runtime's default. A checkpoint is written at the end of epochs (of those shorter
     than a second not each) and at least every `checkpoint_seconds` (60 if the file says nothing either), and exactly
-    every `checkpoint_steps` if given. `after` is the folder of the run that the file says to start from.
+    every `checkpoint_steps` if given. `after` is the folder of the run that the file says to start from. `watch` looks
+    at the norms of the layers every so many steps; 0 leaves the number to the length of the run, None does not look.
+    With `report`, report.html is written however the run ends.
     """
 
     device: str | None = None
@@ -45,6 +48,8 @@ class Options:
     checkpoint_seconds: float | None = None
     checkpoint_steps: int | None = None
     after: Path | None = None
+    watch: int | None = None
+    report: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,8 +104,9 @@ def train(program: Program, run: str, folder: Path, options: Options = DEFAULT, 
     schedule = _schedule(compiled, asked, options, dataset, stepper, view)
     stepper.load(initial(compiled, stepper, dataset, schedule.seed, schedule.batch, after, view.note))
     with RunFolder.create(folder, asked, lambda made: compiled.write(made.model, program)) as made:
-        loop = _loop(made, compiled, stepper, device, asked, dataset, schedule, None)
-        return _run(loop, compiled, schedule, made, view, start)
+        loop = _loop(made, compiled, stepper, device, asked, dataset, schedule, None, options)
+        report = _report(made, compiled, dataset, device, options, view)
+        return _run(loop, compiled, schedule, made, view, start, report)
 
 
 def resume(folder: Path, options: Options = DEFAULT, view: View = UNSEEN, program: Program | None = None) -> Result:
@@ -144,18 +150,47 @@ def resume(folder: Path, options: Options = DEFAULT, view: View = UNSEEN, progra
             opened.replace_model(partial(compiled.write, program=program))
         for name, (old, new) in opened.record_resume(checkpoint.step if checkpoint else 0, asked).items():
             view.note(f"{name} was {old} and is {new}")
-        loop = _loop(opened, compiled, stepper, device, asked, dataset, schedule, checkpoint)
-        return _run(loop, compiled, schedule, opened, view, start)
+        loop = _loop(opened, compiled, stepper, device, asked, dataset, schedule, checkpoint, options)
+        report = _report(opened, compiled, dataset, device, options, view)
+        return _run(loop, compiled, schedule, opened, view, start, report)
 
 
-def _run(loop: Loop, compiled: Compiled, schedule: Schedule, folder: RunFolder, view: View, start: float) -> Result:
-    with view.display(
-        compiled.run, schedule.total, schedule.per_epoch, batch=schedule.batch, start_step=loop.done
-    ) as display:
-        loop.run(display)
+Report = Callable[[str, Loop], None]
+"""Writes report.html, given how the run ended, and the loop."""
+
+
+def _run(
+    loop: Loop, compiled: Compiled, schedule: Schedule, folder: RunFolder, view: View, start: float, report: Report
+) -> Result:
+    try:
+        with view.display(
+            compiled.run, schedule.total, schedule.per_epoch, batch=schedule.batch, start_step=loop.done
+        ) as display:
+            try:
+                loop.run(display)
+            finally:
+                if loop.watch is not None:
+                    loop.watch.end(display.note)
+    except (Interrupted, RunError) as error:
+        report(error.message, loop)
+        raise
     folder.conclude(loop.reason)
+    report(f"finished: {loop.reason}", loop)
     epochs = loop.done // schedule.per_epoch
     return Result(folder.path, loop.done, epochs, loop.best, loop.values, time.monotonic() - start, loop.reason)
+
+
+def _report(
+    folder: RunFolder, compiled: Compiled, dataset: Dataset, device: Device, options: Options, view: View
+) -> Report:
+    def report(ended: str, loop: Loop) -> None:
+        if options.report:
+            from dlc.runtime.report.html import write_report
+
+            known = partial(write_report, folder, compiled, ended, dataset=dataset, device=device, note=view.note)
+            known(best=loop.best, steps=loop.done)
+
+    return report
 
 
 def _ended(checkpoint: Checkpoint, schedule: Schedule, view: View) -> str:
@@ -253,7 +288,7 @@ def _stepper(compiled: Compiled, device: Device, asked: Mapping[str, Any]) -> St
 
 def _loop(
     folder: RunFolder, compiled: Compiled, stepper: Stepper, device: Device, asked: Mapping[str, Any], dataset: Dataset,
-    schedule: Schedule, checkpoint: Checkpoint | None,
+    schedule: Schedule, checkpoint: Checkpoint | None, options: Options = DEFAULT,
 ) -> Loop:  # fmt: skip
     evaluator = None
     if "dev" in dataset.splits:
@@ -262,7 +297,11 @@ def _loop(
     identity = Identity(compiled.graph_hash, asked["versions"], str(compiled.origin.get("sha256", "")))
     diagnose = by_gradients(lambda: compiled.program(folder.model), compiled.run)
     begin = checkpoint is None and ("after" in compiled.settings or "load" in compiled.settings)
-    return Loop(folder, stepper, evaluator, dataset, schedule, identity, diagnose, checkpoint, begin)
+    watch = None
+    if options.watch is not None:
+        every, reached = options.watch or interval(schedule.total), checkpoint.step if checkpoint is not None else None
+        watch = Watch(watch_model(compiled, folder), stepper, folder.path, every, device, asked["threads"], reached)
+    return Loop(folder, stepper, evaluator, dataset, schedule, identity, diagnose, checkpoint, begin, watch)
 
 
 __all__ = ["Interrupted", "Options", "Result", "View", "resume", "train"]

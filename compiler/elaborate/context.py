@@ -117,6 +117,7 @@ class Elaborator:
         self.frozen: tuple[str, ...] = ()
         self.unnamed: set[str] = set()
         self.nets: dict[tuple[str, str], Instance] = {}
+        self.borrowed: dict[tuple[str, str], Instance] = {}
         self.entities: dict[tuple[str, str], Any] = {}
         self.scalars: dict[str, Value] = {}
         self.hosted: dict[str, tuple[ast.Span | None, dict[str, Any]]] = {}  # scalars that the host moves: who says how

@@ -18,6 +18,7 @@ from dlc.compiler.elaborate.entities import (
     describe,
 )
 from dlc.compiler.elaborate.library import floating, function, tensor_of
+from dlc.compiler.elaborate.library.pictures import PictureFile
 from dlc.compiler.elaborate.names import unknown
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.elaborate.splits import splits_of
@@ -46,6 +47,8 @@ class Plan:
     columns: dict[str, list[str]] = field(default_factory=dict)
     fields: dict[str, Type] = field(default_factory=dict)
     fitted: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pictures: list[str] = field(default_factory=list)
+    """The records that are picture files, which the host decodes."""
 
     def json(self) -> dict[str, Any]:
         """As it stands in the manifest of `prepare`."""
@@ -59,6 +62,7 @@ class Plan:
             "columns": self.columns,
             "fields": {name: typed(type) for name, type in self.fields.items()},
             "fitted": self.fitted,
+            **({"pictures": self.pictures} if self.pictures else {}),
         }
 
 
@@ -110,15 +114,49 @@ class Records:
         self.inputs: dict[str, Value] = {}
         self.fitting: dict[str, Value] = {}
 
-    def read(self, e: Elaborator, name: ast.Name) -> Value:
+    def read(self, e: Elaborator, name: ast.Name) -> Value | PictureFile:
         """`raw.name`. An integer that feeds a float field is cast; raises Problem for what the reader does not give."""
         assert self.feeds is not None
-        if self.reader is not None and not self.reader.open and name.text not in self.reader.fields:
-            what = f"a record of `{self.reader.fn.name.text}`"
-            raise unknown(name.text, self.reader.fields, name.span, what)
+        signature = None
+        if self.reader is not None and not self.reader.open:
+            if name.text not in self.reader.fields:
+                what = f"a record of `{self.reader.fn.name.text}`"
+                raise unknown(name.text, self.reader.fields, name.span, what)
+            signature = self.reader.fields[name.text]
+        if signature.dims is None if signature is not None else name.text in self.plan.pictures:
+            return PictureFile(name.text)
+        if signature is not None and _is_picture(signature):
+            return self._cast(self.picture(e, name.text, None))
         if name.text not in self.inputs:
             self.inputs[name.text] = self._input(e, name.text, self._type(e, name.text))
-        value = self.inputs[name.text]
+        return self._cast(self.inputs[name.text])
+
+    def picture(self, e: Elaborator, name: str, channels: int | None) -> Value:
+        """The decoded picture of a record, u8[channels, height, width] of sizes that differ from example to example.
+
+        Without `channels`, those of the field: of [3, H, W] three, of [H, W] one; three where that does not say.
+        """
+        assert self.feeds is not None
+        if channels is None:
+            shape = self.feeds.type.shape
+            channels = 1 if len(shape) == 2 else shape[0] if len(shape) == 3 and shape[0] in (1, 3, 4) else 3
+        if name in self.inputs and name not in self.plan.pictures:
+            # A column of a table that only now turns out to hold the names of files.
+            e.builder.inputs.remove(self.inputs.pop(name))
+        if name not in self.inputs:
+            sides = symbol(f"{name}_height"), symbol(f"{name}_width")
+            self.inputs[name] = self._input(e, name, Type("u8", (channels, *sides)))
+            self.plan.pictures.append(name)
+        return self.inputs[name]
+
+    def decoded(self, e: Elaborator, name: str, channels: int | None = None) -> Value:
+        """The picture of a record as `decode_image` gives it."""
+        assert self.feeds is not None
+        picture, dtype = self.picture(e, name, channels), self.feeds.type.dtype
+        return op.Cast(picture, to=dtype) / 255.0 if dtype in FLOATS else picture
+
+    def _cast(self, value: Value) -> Value:
+        assert self.feeds is not None
         if value.dtype in INTEGERS and self.feeds.type.dtype in FLOATS:
             value = op.Cast(value, to=self.feeds.type.dtype)
         return value
@@ -154,6 +192,28 @@ class Records:
         return self._input(e, self.feeds.name, Type(self.feeds.type.dtype, (len(names),)))
 
 
+def _is_picture(signature: ast.TypeExpr) -> bool:
+    """Is a reader's record a picture of any size: `u8[C, H, W]`?"""
+    dims = signature.dims or ()
+    return bool(dims) and all(isinstance(dim, ast.Ref) and dim.name[0].isupper() for dim in dims)
+
+
+@function("decode_image")
+def decode_image(e: Elaborator, file: Any, channels: Any = None) -> Value:
+    """The picture in a file of the record, [channels, height, width]: u8 in a u8 field, 0..1 in a field of floats."""
+    if not isinstance(e.records, Records) or e.records.feeds is None:
+        raise Problem("E0206", "`decode_image` reads a picture in a `data` section")
+    if channels not in (None, 1, 3, 4) or isinstance(channels, bool):
+        raise Problem("E0303", "a picture has 1, 3 or 4 channels", f"this is {describe(channels)}")
+    name = file.record if isinstance(file, PictureFile) else ""
+    if isinstance(file, Value) and (e.records.reader is None or e.records.reader.open):
+        name = next((key for key, value in e.records.inputs.items() if value is file), "")
+    if not name:
+        help = "`raw.file` of a `folder`, or a column with names of files of a `csv`"
+        raise Problem("E0302", "`decode_image` wants a file", f"this is {describe(file)}", help=help)
+    return e.records.decoded(e, name, channels)
+
+
 @function("columns")
 def columns(e: Elaborator, *names: Any) -> Value:
     if not isinstance(e.records, Records):
@@ -163,17 +223,17 @@ def columns(e: Elaborator, *names: Any) -> Value:
 
 @function("standardize")
 def standardize(e: Elaborator, x: Any) -> Value:
-    """(x - mean) / deviation over the training split; the constants are fitted when data is prepared."""
+    """(x - mean) / deviation over the training split, of each number of a vector, or each channel of a picture.
+
+    The constants are fitted when data is prepared.
+    """
     if not isinstance(e.records, Records) or e.records.feeds is None:
         raise Problem("E0206", "`standardize` belongs into a `data` section, where the training split is known")
     value = floating(x, "standardize")
-    if value.type.rank > 1:
-        raise Problem(
-            "E0303",
-            "`standardize` is for a number or a vector of them",
-            f"this is {value.type}",
-            help="use `normalize`",
-        )
+    if value.type.rank > 1 and not isinstance(value.shape[0], int):
+        raise Problem("E0303", "`standardize` wants a known number of channels", f"this is {value.type}")
+    # Of a picture [C, H, W] each channel has its constants, each element of a vector.
+    type = value.type.with_shape((*value.shape[:1], *[1] * (value.type.rank - 1)))
     plan, base = e.records.plan, e.records.feeds_address
     needs = {each for node in topological([value]) for each in node.operands()} | {value}
     if any(e.builder.names.get(each) in plan.fitted for each in needs):
@@ -185,11 +245,11 @@ def standardize(e: Elaborator, x: Any) -> Value:
         address = f"{base}.{statistic}{suffix}"
         plan.fitted[address] = {
             "dtype": value.dtype,
-            "shape": list(value.type.static_shape()),
+            "shape": list(type.static_shape()),
             "statistic": statistic,
             "of": f"{base}:fit{suffix}",
         }
-        inputs.append(e.builder.input(address, value.type))
+        inputs.append(e.builder.input(address, type))
     e.records.fitting[f"{base}:fit{suffix}"] = value
     return (value - inputs[0]) / inputs[1]
 
@@ -234,6 +294,9 @@ def prepare(e: Elaborator, data: ast.Data, module: Module) -> tuple[dict[str, Va
                     value: Any = e.records.read(e, statement.name)
                 else:
                     value = expressions.evaluate(e, statement.value, frame)
+                if isinstance(value, PictureFile):
+                    help = f"`decode_image(raw.{value.record})`"
+                    raise Problem("E0302", f"`{wanted.name}` is made of a file that is not decoded", help=help)
                 if value is not POISON:
                     outputs[wanted.name] = _fitted_to(value, wanted, statement)
         except Problem as problem:

@@ -127,6 +127,7 @@ class Instance:
     settings: Scope | None = None
     net: ast.Net | None = None
     chain: tuple[Any, ...] | None = None  # (chain, turns, frame) of a repeat or for
+    borrowed: Any = None  # the model of an `import`
     children: dict[Hashable, Any] = field(default_factory=dict)
     parameters: dict[str, str] = field(default_factory=dict)
     inside: Scope | None = None

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from dlc.compiler.elaborate import bodies, calls, stages
+from dlc.compiler.elaborate import bodies, borrowing, calls, stages
 from dlc.compiler.elaborate.context import Elaborator, Frame
 from dlc.compiler.elaborate.entities import (
     Binding,
@@ -68,6 +68,8 @@ def apply(
         e.mode = replace(mode, training=False)  # frozen is what it will be in production, and constant
     try:
         with e.builder.at(None if frame.library else span):
+            if instance.borrowed is not None:
+                return borrowing.apply(e, instance, values, named, span)
             if instance.chain is not None:
                 return stages.run_loop(e, instance, _one(values, span))
             result = _body(e, instance, values, named, span)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from dlc.compiler.elaborate import expressions, library
+from dlc.compiler.elaborate import borrowing, expressions, library
 from dlc.compiler.elaborate.context import Elaborator, Frame
 from dlc.compiler.elaborate.entities import (
     POISON,
@@ -86,7 +86,7 @@ def entity(e: Elaborator, declaration: ast.Declaration, home: Module, span: ast.
         case ast.Data():
             return declaration
         case ast.Import():
-            raise Problem("E0206", "`import` is not there yet", "borrowed graphs come with a later version", span=span)
+            return borrowing.instance_of(e, declaration, home)
     raise Problem("E0208", "this cannot be used as a value", span=span)
 
 

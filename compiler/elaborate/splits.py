@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from dlc.compiler.elaborate import calls, expressions
@@ -39,9 +40,12 @@ def splits_of(e: Elaborator, data: ast.Data, frame: Frame, splits: list[dict[str
                     if found is None or not isinstance(found.value, Reader):
                         raise _no_reader(e, target)
                     home = Frame(e.library, Scope(), frame.owner, frame.place)
-                    bound = calls.bind(e, target.name, found.value.fn.params, call.args, (), frame, home)
+                    given = tuple(_path_of_picture(arg) for arg in call.args)
+                    bound = calls.bind(e, target.name, found.value.fn.params, given, (), frame, home)
                     arguments = {key: binding.value for key, binding in bound.names.items()}
-                    splits.append({"name": name.text, "reader": target.name, "args": [], "named": arguments})
+                    splits.append(
+                        {"name": name.text, "reader": target.name, "args": [], "named": arguments, "at": _place(name)}
+                    )
                     reader = reader or found.value
                 case ast.Section(name=ast.Name(text="augment")):
                     continue  # batched, at the front of the training step: see `augment`
@@ -56,6 +60,19 @@ def splits_of(e: Elaborator, data: ast.Data, frame: Frame, splits: list[dict[str
     if "train" not in names:
         e.report.add(Problem("E0602", f"`{data.name.text}` has no split called `train`"), data.name.span)
     return reader
+
+
+def _path_of_picture(arg: ast.Arg) -> ast.Arg:
+    """A reader that takes a picture, `image("a.jpg")`, gets its path."""
+    match arg.value:
+        case ast.Call(target=ast.Ref(name="image"), args=(path,)):
+            return replace(arg, value=path.value)
+    return arg
+
+
+def _place(name: ast.Name) -> str:
+    """`lenet.net:4`, for messages about what is read there. Without folders: the same source gives the same bytes."""
+    return f"{name.span.file.replace(chr(92), '/').rsplit('/', 1)[-1]}:{name.span.line}"
 
 
 def _no_reader(e: Elaborator, target: ast.Ref) -> Problem:

@@ -1,18 +1,43 @@
 """The operators, a family a file. Importing this package defines them all."""
 
 import dlc.compiler.ops.activation
+import dlc.compiler.ops.attention
+import dlc.compiler.ops.bitwise
 import dlc.compiler.ops.channels
 import dlc.compiler.ops.constant
+import dlc.compiler.ops.control
 import dlc.compiler.ops.convolution
 import dlc.compiler.ops.convolution_forms
+import dlc.compiler.ops.cropping
+import dlc.compiler.ops.deformable
+import dlc.compiler.ops.determinant
+import dlc.compiler.ops.dropout
+import dlc.compiler.ops.einsum
+import dlc.compiler.ops.element_types
 import dlc.compiler.ops.elementwise
+import dlc.compiler.ops.fourier
 import dlc.compiler.ops.indexing
+import dlc.compiler.ops.kernels
 import dlc.compiler.ops.linear
+import dlc.compiler.ops.linear_attention
+import dlc.compiler.ops.losses
 import dlc.compiler.ops.normalization
 import dlc.compiler.ops.pooling
 import dlc.compiler.ops.pooling_forms
 import dlc.compiler.ops.private
+import dlc.compiler.ops.quantization
 import dlc.compiler.ops.random
+import dlc.compiler.ops.recurrence
 import dlc.compiler.ops.reduction
+import dlc.compiler.ops.regions
 import dlc.compiler.ops.resampling
-import dlc.compiler.ops.shape  # noqa: F401
+import dlc.compiler.ops.resize
+import dlc.compiler.ops.running
+import dlc.compiler.ops.sampling
+import dlc.compiler.ops.sampling_grid
+import dlc.compiler.ops.scattering
+import dlc.compiler.ops.selection
+import dlc.compiler.ops.shape
+import dlc.compiler.ops.signal_windows
+import dlc.compiler.ops.standardization
+import dlc.compiler.ops.unpooling  # noqa: F401

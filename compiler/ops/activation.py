@@ -6,17 +6,18 @@ import math
 from typing import Any
 
 from dlc.compiler.build import op
-from dlc.compiler.graph import Value
-from dlc.compiler.ops.rules import ANY, NUMBERS, mask, unary, where
-from dlc.compiler.registry import define, gradient, no_gradient
-from dlc.compiler.types import FLOATS
+from dlc.compiler.graph import Node, Value
+from dlc.compiler.ops.composition import composed
+from dlc.compiler.ops.rules import ANY, NUMBERS, expect, mask, unary, where
+from dlc.compiler.registry import Call, IllTyped, define, gradient, no_gradient
+from dlc.compiler.types import FLOATS, Type
 
 for name in ("Exp", "Log", "Sqrt", "Reciprocal", "Erf", "Gelu", "Sigmoid", "Softplus", "Softsign", "Mish",
              "Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Tanh", "Asinh", "Acosh", "Atanh",
-             "LeakyRelu", "Elu", "Selu", "Celu", "HardSigmoid", "HardSwish", "ThresholdedRelu",
+             "LeakyRelu", "Elu", "Selu", "Celu", "HardSigmoid", "HardSwish", "ThresholdedRelu", "Swish",
              "Floor", "Ceil", "Round"):  # fmt: skip
     define(name, unary(FLOATS))
-for name in ("Neg", "Abs", "Sign", "Relu"):
+for name in ("Neg", "Abs", "Sign", "Relu", "Shrink"):
     define(name, unary(NUMBERS))
 for name in ("IsNaN", "IsInf"):
     define(name, unary(FLOATS, result="bool"))
@@ -199,3 +200,28 @@ def _(g: Value, x: Value) -> Value:
 @gradient("ThresholdedRelu")
 def _(g: Value, x: Value, *, alpha: float = 1.0) -> Value:
     return where(x > alpha, g, 0.0)
+
+
+@gradient("Shrink")
+def _(g: Value, x: Value, *, lambd: float = 0.5) -> Value:
+    return where(op.Or(x > lambd, x < -lambd), g, 0.0)
+
+
+@composed("Swish")
+def _(node: Node, x: Value, *, alpha: float = 1.0) -> Any:
+    return x * op.Sigmoid(x if alpha == 1 else alpha * x)
+
+
+def _swiglu(call: Call) -> list[Type]:
+    a, b = expect(call, 0, FLOATS), call.type(1)
+    if a != b:
+        raise IllTyped(f"SwiGLU of {a} and {b}: two of one type are expected, nothing is stretched")
+    return [a]
+
+
+define("SwiGLU", _swiglu)
+
+
+@composed("SwiGLU")
+def _(node: Node, a: Value, b: Value, *, alpha: float = 1.0) -> Any:
+    return op.Swish(a, alpha=alpha) * b

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from dlc.compiler.build import op, private
+from dlc.compiler.build import ints, op, private
 from dlc.compiler.graph import Node, Value
+from dlc.compiler.ops.extents import extent_vector
 from dlc.compiler.ops.rules import expect, reduce_sum, show
 from dlc.compiler.ops.windows import Windows, crop, integers, pad, results, taps, windows
-from dlc.compiler.registry import Call, IllTyped, define, evaluate, gradient
+from dlc.compiler.registry import Call, IllTyped, define, evaluate, gradient, lower
 from dlc.compiler.types import FLOATS, Array, Dim, Shape, Type
 
 Ints = tuple[int, ...]
@@ -256,7 +257,29 @@ def _(g: Value, x: Value, w: Value, b: Value | None, node: Node) -> tuple[Value,
     """ConvTranspose(x, w) is ConvInputGrad(x, w): what is x here is the cotangent of a convolution of g."""
     found, _ = _transposed(node.attributes, x.shape[2:], w.shape[2:])
     attributes = {"group": node.attributes.get("group", 1), **found.attributes()}
-    if (*found.counts(g.shape[2:]),) != x.shape[2:]:
-        raise IllTyped(f"ConvTranspose to {g.type}: no gradient for output_padding as large as the stride")
-    dx: Value = op.Conv(g, w, **attributes)
-    return dx, private.ConvWeightGrad(g, x, shape=w.shape, **attributes), b and _per_channel(g)
+    reached = g if found.counts(g.shape[2:]) == x.shape[2:] else _reached(g, x.shape[2:], found)
+    dx: Value = op.Conv(reached, w, **attributes)
+    return dx, private.ConvWeightGrad(reached, x, shape=w.shape, **attributes), b and _per_channel(g)
+
+
+def _reached(g: Value, counts: Shape, found: Windows) -> Value:
+    """What the windows reach of a result that was given more elements at its ends than a stride has."""
+    rank = len(counts)
+    spans = zip(counts, found.strides, found.spans, found.begins, found.ends, strict=True)
+    ends = [(n - 1) * s + span - begin - end for n, s, span, begin, end in spans]
+    cut: Value = op.Slice(g, ints(*(0,) * rank), extent_vector(ends), ints(*range(2, 2 + rank)))
+    return cut
+
+
+@lower("ConvTranspose")
+def _(lowering: Any, node: Node, x: Value, w: Value, b: Value | None = None) -> Value | None:
+    """Elements at the ends that no window reaches are put there, where the runtime refuses so many."""
+    extents = node.output.shape[2:]
+    found, _ = _transposed(node.attributes, x.shape[2:], w.shape[2:])
+    if found.counts(extents) == x.shape[2:]:
+        return None
+    given = {"group": node.attributes.get("group", 1), **found.attributes()}
+    y = op.ConvTranspose(x, w, **given)
+    more = [extent - have for extent, have in zip(extents, y.shape[2:], strict=True)]
+    y = op.Pad(y, extent_vector([*(0,) * len(more), *more]), None, ints(*range(2, 2 + len(more))))
+    return y if b is None else y + private.ReshapeTo(b, shape=(w.shape[1] * given["group"], *(1,) * len(more)))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from dlc.compiler.build import op
-from dlc.compiler.graph import Value
+from dlc.compiler.graph import Node, Value
 from dlc.compiler.ops.rules import ANY, BOOL, NUMBERS, elementwise, expect, mask, stretch, together, unary, where
-from dlc.compiler.registry import Call, IllTyped, define, gradient, no_gradient
+from dlc.compiler.registry import Call, IllTyped, define, gradient, lower, no_gradient
 from dlc.compiler.types import FLOATS, ONNX_NUMBER, Type
 
 for name in ("Add", "Sub", "Mul", "Div", "Min", "Max"):
@@ -173,6 +175,14 @@ define("Cast", _cast)
 def _(g: Value, x: Value) -> Value | None:
     """A cast between floats is the identity up to rounding; one to or from integers is flat."""
     return op.Cast(g, to=x.dtype) if g.type.is_float and x.type.is_float else None
+
+
+@lower("Cast")
+def _(lowering: Any, node: Node, x: Value) -> Value | None:
+    """`saturate` and `round_mode` concern 8-bit floats only: ONNX Runtime refuses them on other types."""
+    special = node.attributes.keys() & {"saturate", "round_mode"}
+    value: Value | None = op.Cast(x, to=node.output.dtype) if special else None
+    return value
 
 
 define("BitShift", elementwise(frozenset({"u8", "u16", "u32", "u64"})), broadcasts=True)

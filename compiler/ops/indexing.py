@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from dlc.compiler.build import current, op, private
+from dlc.compiler.build import current, ints, op, private
 from dlc.compiler.graph import Value
 from dlc.compiler.ops.extents import extents
-from dlc.compiler.ops.rules import axis_of, expect, fixed, reduce_sum, zeros
+from dlc.compiler.ops.rules import NUMBERS, axis_of, expect, reduce_sum, zeros
 from dlc.compiler.ops.shape import known
 from dlc.compiler.registry import Call, IllTyped, define, gradient, no_gradient
-from dlc.compiler.types import Dim, Type, dtype_of, product, quotient
+from dlc.compiler.types import Dim, Shape, Type, dtype_of, product, quotient, unknown
 
 INDEX = frozenset({"i32", "i64"})
 
@@ -40,11 +40,11 @@ def _(g: Value, data: Value, indices: Value, *, axis: int = 0) -> Any:
 def _gather_elements(call: Call) -> list[Type]:
     data, indices = call.type(0), expect(call, 1, INDEX)
     axis = axis_of(call, 0, data.rank)
-    _beside(call.op, data, indices, axis)
+    beside(call.op, data, indices, axis)
     return [data.with_shape(indices.shape)]
 
 
-def _beside(name: str, data: Type, indices: Type, axis: int) -> None:
+def beside(name: str, data: Type, indices: Type, axis: int) -> None:
     """Beside the axis, indices may reach less far than the data, never farther."""
     if data.rank != indices.rank:
         raise IllTyped(f"{name} of {data} by {indices}: the ranks differ")
@@ -61,31 +61,7 @@ def _(g: Value, data: Value, indices: Value, *, axis: int = 0) -> Any:
     return op.ScatterElements(zeros(data.type), indices, g, axis=axis, reduction="add")
 
 
-def _scatter_elements(call: Call) -> list[Type]:
-    data, indices, updates = call.type(0), expect(call, 1, INDEX), call.type(2)
-    axis = axis_of(call, 0, data.rank)
-    _beside(call.op, data, indices, axis)
-    if updates != data.with_shape(indices.shape):
-        raise IllTyped(f"ScatterElements of {updates} by {indices} into {data}: updates and indices differ")
-    if call.get("reduction", "none") not in ("none", "add"):
-        raise IllTyped(f'ScatterElements with reduction "{call.get("reduction")}": dlc has none and add')
-    return [data]
-
-
-define("ScatterElements", _scatter_elements)
-
-
-@gradient("ScatterElements")
-def _(
-    g: Value, data: Value, indices: Value, updates: Value, *, axis: int = 0, reduction: str = "none"
-) -> tuple[Value, None, Value]:
-    to_updates: Value = op.GatherElements(g, indices, axis=axis)
-    if reduction == "add":
-        return g, None, to_updates
-    return op.ScatterElements(g, indices, zeros(updates.type), axis=axis), None, to_updates
-
-
-def _tuples(call: Call, data: Type, indices: Type) -> int:
+def depth_of(call: Call, data: Type, indices: Type) -> int:
     """How many axes of the data an index tuple of GatherND or ScatterND names."""
     if not indices.rank or not isinstance(indices.shape[-1], int) or not 0 < indices.shape[-1] <= data.rank:
         raise IllTyped(f"{call.op} by {indices}: its last axis must hold between 1 and {data.rank} places in {data}")
@@ -94,28 +70,58 @@ def _tuples(call: Call, data: Type, indices: Type) -> int:
 
 def _gather_nd(call: Call) -> list[Type]:
     data, indices = call.type(0), expect(call, 1, frozenset({"i64"}))
-    if call.get("batch_dims", 0):
-        raise IllTyped("GatherND with batch_dims is not supported")
-    return [data.with_shape((*indices.shape[:-1], *data.shape[_tuples(call, data, indices) :]))]
+    batch: int = call.get("batch_dims", 0)
+    if not 0 <= batch < min(data.rank, max(indices.rank, 1)) or data.shape[:batch] != indices.shape[:batch]:
+        raise IllTyped(f"GatherND of {data} by {indices} with batch_dims = {batch}: the first axes of both must agree")
+    depth = depth_of(call, data.with_shape(data.shape[batch:]), indices)
+    return [data.with_shape((*indices.shape[:-1], *data.shape[batch + depth :]))]
 
 
 define("GatherND", _gather_nd)
 
 
 @gradient("GatherND")
-def _(g: Value, data: Value, indices: Value) -> Any:
+def _(g: Value, data: Value, indices: Value, *, batch_dims: int = 0) -> Any:
     """The tuples become places in the data with their axes made one, for duplicates to add up safely."""
-    depth = indices.shape[-1]
-    assert isinstance(depth, int)
-    rows, rest = data.shape[:depth], data.shape[depth:]
+    places, count = flat_places(indices, data.shape, batch_dims)
+    shape = (count, *data.shape[batch_dims + _depth(indices) :])
+    return private.ReshapeTo(private.ScatterAdd(g, places, axis=0, shape=shape), shape=data.shape)
+
+
+def flat_places(indices: Value, shape: Shape, batch: int = 0) -> tuple[Value, Dim]:
+    """Index tuples into `shape` as places in it with the axes that they name, and the `batch` before, made one axis.
+
+    Gives the places, of shape `indices.shape[:-1]`, and the length of that axis.
+    """
+    rows = shape[batch : batch + _depth(indices)]
     place: Value | None = None
     for i, dim in enumerate(rows):
-        size: Value = current().constant(dim) if isinstance(dim, int) else private.Size(dim=dim)
         index = op.Gather(indices, np.array(i, np.int64), axis=-1)
-        index = op.Where(index < 0, index + size, index)
-        place = index if place is None else place * size + index
-    shape = (product(rows), *rest)
-    return private.ReshapeTo(private.ScatterAdd(g, place, axis=0, shape=shape), shape=data.shape)
+        index = op.Where(index < 0, index + extent(dim), index)
+        place = index if place is None else place * extent(dim) + index
+    assert place is not None
+    if batch:
+        turns = counted(product(shape[:batch])) * extent(product(rows))
+        place = place + private.ReshapeTo(turns, shape=(*shape[:batch], *(1,) * (place.type.rank - batch)))
+    return place, product(shape[:batch]) * product(rows)
+
+
+def _depth(indices: Value) -> int:
+    depth = indices.shape[-1]
+    assert isinstance(depth, int), "the type rule has seen to it"
+    return depth
+
+
+def extent(dim: Dim) -> Value:
+    """A dimension as i64[]."""
+    value: Value = current().constant(dim, "i64") if isinstance(dim, int) else private.Size(dim=dim)
+    return value
+
+
+def counted(dim: Dim) -> Value:
+    """0, 1, 2, ... as i64[dim]."""
+    value: Value = current().constant(np.arange(dim)) if isinstance(dim, int) else op.Range(0, extent(dim), 1)
+    return value
 
 
 def _one_hot(call: Call) -> list[Type]:
@@ -165,22 +171,26 @@ define("ConstantOfShape", _constant_of_shape)
 
 
 def _range(call: Call) -> list[Type]:
-    start = call.type(0)
+    start = expect(call, 0, NUMBERS - {"i8", "u8", "u16", "u32", "u64"})
     if any(call.type(i) != Type(start.dtype, ()) for i in range(3)):
         raise IllTyped(f"Range of {', '.join(str(call.type(i)) for i in range(3))}: three scalars of one type")
     return [Type(start.dtype, (_steps(call),))]
 
 
 def _steps(call: Call) -> Dim:
+    """The length of a Range: data may decide it."""
     if call.type(0).is_float:
-        first, limit, delta = (fixed(call, i, "bounds") for i in range(3))
-        assert first is not None and limit is not None and delta is not None
-        if delta == 0:
+        first, limit, delta = (call.constant(i) for i in range(3))
+        if delta is not None and delta == 0:
             raise IllTyped("Range with a step of 0")
+        if first is None or limit is None or delta is None:
+            return unknown()
         return max(int(np.ceil((limit - first) / delta)), 0)
     bounds = [extents(call.inputs[i]) for i in range(3)]
-    if any(bound is None for bound in bounds) or bounds[2] == (0,):
-        raise IllTyped("Range: its bounds depend on data, so the length of the result is not known")
+    if bounds[2] == (0,):
+        raise IllTyped("Range with a step of 0")
+    if any(bound is None for bound in bounds):
+        return unknown()
     low, high, step = (bound[0] for bound in bounds if bound is not None)
     count = quotient(high - low, step) if step in (1, -1) else quotient(high - low, step, ceiling=True)
     return max(count, 0) if isinstance(count, int) else count
@@ -188,12 +198,10 @@ def _steps(call: Call) -> Dim:
 
 define("Range", _range)
 no_gradient("it reads a shape, not the elements", "Shape", "Size", "ConstantOfShape")
-no_gradient("it is an even sequence of constants", "Range")
 
 
-def _non_zero(call: Call) -> list[Type]:
-    raise IllTyped("NonZero: how many elements it gives depends on data; dlc needs to know every dimension")
-
-
-define("NonZero", _non_zero)
-no_gradient("its result is positions", "NonZero")
+@gradient("Range")
+def _(g: Value, y: Value, start: Value, limit: Value, delta: Value) -> tuple[Value, None, Value]:
+    """Element i is start + i * delta; the limit only decides how many there are."""
+    place = op.Round((y - start) / delta)
+    return op.ReduceSum(g, ints(0), keepdims=0), None, op.ReduceSum(g * place, ints(0), keepdims=0)

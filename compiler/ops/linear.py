@@ -1,4 +1,4 @@
-"""Matrix products: MatMul, Gemm and Einsum."""
+"""Matrix products: MatMul and Gemm."""
 
 from __future__ import annotations
 
@@ -116,59 +116,3 @@ def _(
     to_a = gemm(b, g, transB, 1) if transA else gemm(g, b, 0, 1 - transB)
     to_b = gemm(g, a, 1, transA) if transB else gemm(a, g, 1 - transA, 0)
     return to_a, to_b, None if c is None else g if beta == 1 else beta * g
-
-
-def _terms(equation: str, operands: int) -> tuple[list[str], str]:
-    """The index letters of each operand and of the result; raises IllTyped."""
-    text = equation.replace(" ", "")
-    left, arrow, result = text.partition("->")
-    terms = left.split(",")
-    if not arrow:
-        letters = left.replace(",", "")
-        result = "".join(sorted(letter for letter in set(letters) if letters.count(letter) == 1))
-    if len(terms) != operands:
-        raise IllTyped(f'Einsum "{equation}" has {len(terms)} operands, {operands} are given')
-    for term in (*terms, result):
-        if term and not term.isalpha():
-            raise IllTyped(f'Einsum "{equation}": "{term}" has more than letters in it')
-        if len(set(term)) != len(term):
-            raise IllTyped(f'Einsum "{equation}": an index stands twice in "{term}"')
-    if unknown := sorted(set(result) - set("".join(terms))):
-        raise IllTyped(f'Einsum "{equation}": index {unknown[0]} of the result is in no operand')
-    return terms, result
-
-
-def _einsum(call: Call) -> list[Type]:
-    equation = call.get("equation", "")
-    terms, result = _terms(equation, len(call.inputs))
-    size: dict[str, Dim] = {}
-    dtype = expect(call, 0, NUMBERS).dtype
-    for index, term in enumerate(terms):
-        operand = call.type(index)
-        if operand.rank != len(term) or operand.dtype != dtype:
-            raise IllTyped(f'Einsum "{equation}": "{term}" against {operand}')
-        for letter, dim in zip(term, operand.shape, strict=True):
-            if size.setdefault(letter, dim) != dim:
-                raise IllTyped(f'Einsum "{equation}": index {letter} is {size[letter]} and {dim}')
-    return [Type(dtype, tuple(size[letter] for letter in result))]
-
-
-define("Einsum", _einsum)
-
-
-@gradient("Einsum")
-def _(g: Value, *xs: Value, equation: str) -> list[Value]:
-    """The cotangent takes the place of the operand; an index that only this operand has is stretched back."""
-    terms, result = _terms(equation, len(xs))
-    size = {letter: dim for term, x in zip(terms, xs, strict=True) for letter, dim in zip(term, x.shape, strict=True)}
-    cotangents: list[Value] = []
-    for place, term in enumerate(terms):
-        others = terms[:place] + terms[place + 1 :]
-        reached = "".join(letter for letter in term if letter in result + "".join(others))
-        operands = (g, *xs[:place], *xs[place + 1 :])
-        cotangent: Value = op.Einsum(*operands, equation=f"{','.join([result, *others])}->{reached}")
-        if reached != term:
-            cotangent = _reshape(cotangent, tuple(size[letter] if letter in reached else 1 for letter in term))
-            cotangent = private.ExpandTo(cotangent, shape=xs[place].shape)
-        cotangents.append(cotangent)
-    return cotangents

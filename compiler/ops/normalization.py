@@ -8,9 +8,10 @@ import numpy as np
 
 from dlc.compiler.build import current, op, private
 from dlc.compiler.graph import Node, Value
+from dlc.compiler.ops.composition import as_type, wide
 from dlc.compiler.ops.reduction import count
 from dlc.compiler.ops.rules import expect, normal_axis, reduce_sum
-from dlc.compiler.registry import Call, IllTyped, define, evaluate, gradient
+from dlc.compiler.registry import Call, IllTyped, define, evaluate, expanded, expansion, gradient, lower
 from dlc.compiler.types import FLOATS, Array, Type, product
 
 
@@ -45,6 +46,17 @@ def _(
     return dx
 
 
+@lower("LRN")
+def _(lowering: Any, node: Node, x: Value) -> Value | None:
+    """By its formula where the runtime has no kernel: of even windows, and on anything but images."""
+    given = {"alpha": 0.0001, "beta": 0.75, "bias": 1.0, **node.attributes}
+    if given["size"] % 2 and x.type.rank == 4:
+        return None
+    d = given["bias"] + given["alpha"] * _channel_mean(x * x, given["size"], mirrored=False)
+    y: Value = x * op.Pow(d, -given["beta"])
+    return y
+
+
 def _channel_mean(x: Value, size: int, mirrored: bool) -> Value:
     before = (size - 1) // 2
     after = size - 1 - before
@@ -55,42 +67,57 @@ def _channel_mean(x: Value, size: int, mirrored: bool) -> Value:
 
 
 def _batch_norm(call: Call) -> list[Type]:
-    """Only by statistics that are given: in training mode it has no CUDA kernel and keeps a biased variance."""
-    x = expect(call, 0, FLOATS)
-    if call.get("training_mode", 0) or call.outputs != 1:
-        raise IllTyped("BatchNormalization in training mode is not supported: write the statistics out")
+    x, training = expect(call, 0, FLOATS), call.get("training_mode", 0)
+    if call.outputs > (3 if training else 1):
+        raise IllTyped(f"BatchNormalization with {call.outputs} outputs: running statistics come of training_mode = 1")
     if x.rank < 2:
         raise IllTyped(f"BatchNormalization of {x}: [N, C, ...] is expected")
     for index in range(1, 5):
         if call.type(index).shape != x.shape[1:2]:
             raise IllTyped(f"BatchNormalization of {x} by {call.type(index)}: [{x.shape[1]}] is expected")
-    return [x]
+    return [x, call.type(3), call.type(4)][: call.outputs]
 
 
 define("BatchNormalization", _batch_norm)
 
 
-@evaluate("BatchNormalization")
-def _(x: Array, scale: Array, shift: Array, mean: Array, variance: Array, *, epsilon: float = 1e-5, **_: Any) -> Array:
-    scale, shift, mean, variance = (v.reshape(-1, *(1,) * (x.ndim - 2)) for v in (scale, shift, mean, variance))
-    y: Array = (x - mean) / np.sqrt(variance + np.asarray(epsilon, x.dtype)) * scale + shift
-    return y
-
-
-@gradient("BatchNormalization")
+@expansion("BatchNormalization")
 def _(
-    g: Value, x: Value, scale: Value, shift: Value, mean: Value, variance: Value,
-    *, epsilon: float = 1e-5,
-) -> tuple[Value, ...]:  # fmt: skip
-    """y = (x - mean) * r * scale + shift with r = (variance + epsilon)^-1/2, whose derivative is -r^3 / 2."""
-    inverse = op.Reciprocal(op.Sqrt(variance + epsilon))
-    over = tuple(axis for axis in range(x.type.rank) if axis != 1)
-    total = reduce_sum(g, *over, keepdims=False)
-    centered = x - private.ReshapeTo(mean, shape=(x.shape[1], *(1,) * (x.type.rank - 2)))
-    product_ = reduce_sum(g * centered, *over, keepdims=False)
-    to_x: Value = private.PerChannel(g, inverse * scale, axes=(1,))
-    to_variance = -0.5 * product_ * scale * inverse * inverse * inverse
-    return to_x, product_ * inverse, total, -(inverse * scale * total), to_variance
+    node: Node, x: Value, scale: Value, shift: Value, mean: Value, variance: Value,
+    *, epsilon: float = 1e-5, momentum: float = 0.9, training_mode: int = 0,
+) -> Any:  # fmt: skip
+    """(x - mean) / sqrt(variance + epsilon) * scale + shift; in training by the batch's own statistics, which the
+    running ones move toward: momentum is the part they keep, and their variance is the biased one."""
+    wide_x, wide_scale = wide(x), as_type(scale, wide(x).dtype)
+    own = private.Moments(wide_x, axes=(1,), outputs=2) if training_mode else (mean, variance)
+    center, spread = (as_type(each, wide_x.dtype) for each in own)
+    gain = wide_scale / op.Sqrt(spread + epsilon)
+    y = private.PerChannel(wide_x, gain, as_type(shift, wide_x.dtype), center, axes=(1,), centered=training_mode or None)
+    if not training_mode:
+        return (as_type(y, x.dtype),)
+    moved = [
+        momentum * old + (1 - momentum) * as_type(new, old.dtype)
+        for old, new in ((mean, center), (variance, spread))
+    ]
+    return [as_type(y, x.dtype), *moved][: len(node.outputs)]
+
+
+@evaluate("BatchNormalization")
+def _(
+    x: Array, scale: Array, shift: Array, mean: Array, variance: Array,
+    *, epsilon: float = 1e-5, momentum: float = 0.9, training_mode: int = 0, **_: Any,
+) -> Any:  # fmt: skip
+    over = tuple(axis for axis in range(x.ndim) if axis != 1)
+    center, spread = (x.mean(over, dtype=x.dtype), x.var(over, dtype=x.dtype)) if training_mode else (mean, variance)
+    gain, offset, middle, deviation = (v.reshape(-1, *(1,) * (x.ndim - 2)) for v in (scale, shift, center, spread))
+    y = (x - middle) / np.sqrt(deviation + np.asarray(epsilon, x.dtype)) * gain + offset
+    return y, momentum * mean + (1 - momentum) * center, momentum * variance + (1 - momentum) * spread
+
+
+@lower("BatchNormalization")
+def _(lowering: Any, node: Node, *inputs: Value) -> Any:
+    """The operator's training mode has no CUDA kernel, and its CPU kernel writes over the running statistics given."""
+    return expanded(node) if node.attributes.get("training_mode", 0) else None
 
 
 def _layer_norm(call: Call) -> list[Type]:

@@ -32,8 +32,6 @@ def _pooled(call: Call, x: Type) -> Type:
 
 
 def _max_pool(call: Call) -> list[Type]:
-    if call.get("storage_order", 0):
-        raise IllTyped("MaxPool: storage_order = 1 (indices column by column) is not known")
     x = call.type(0) if call.type(0).dtype in ("i8", "u8") else _input(call)
     y = _pooled(call, x)
     return [y, y.with_dtype("i64")][: call.outputs]
@@ -43,12 +41,15 @@ define("MaxPool", _max_pool)
 
 
 @evaluate("MaxPool")
-def _(x: Array, *, kernel_shape: Ints, **attributes: Any) -> tuple[Array, Array]:
-    """The maxima, and where the first of each stands in the flat x."""
+def _(x: Array, *, kernel_shape: Ints, storage_order: int = 0, **attributes: Any) -> tuple[Array, Array]:
+    """The maxima, and where the first of each stands in the flat x: by `storage_order`, planes of which are counted row
+    by row, or with the first spatial axis fastest."""
     found = windows("MaxPool", attributes, x.shape[2:], kernel_shape)
     counts = integers(results("MaxPool", attributes, x.shape[2:], kernel_shape))
     padded = pad(x, found, -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min)
-    places = pad(np.arange(x.size).reshape(x.shape), found, -1)
+    plane = np.arange(np.prod(x.shape[2:])).reshape(x.shape[2:], order="F" if storage_order else "C")
+    firsts = np.arange(np.prod(x.shape[:2])).reshape(*x.shape[:2], *(1,) * plane.ndim) * plane.size
+    places = pad(firsts + plane, found, -1)
     seen = np.stack([padded[at] for _, at in taps(found, counts)])
     first = seen.argmax(0)[None]
     flat = np.stack([places[at] for _, at in taps(found, counts)])
@@ -95,7 +96,8 @@ def positions(x: Value, attributes: Mapping[str, Any]) -> Value:
     taken = {name: value for name, value in attributes.items() if value}
     _, indices = op.MaxPool(x, outputs=2, **taken)
     rows: Value = private.ReshapeTo(indices, shape=(product(x.shape[:2]), product(indices.shape[2:])))
-    firsts = op.Range(np.array(0, np.int64), private.Size(dim=x.type.size), private.Size(dim=product(x.shape[2:])))
+    planes = op.Range(np.array(0, np.int64), private.Size(dim=rows.shape[0]), np.array(1, np.int64))
+    firsts = planes * private.Size(dim=product(x.shape[2:]))
     places: Value = rows - private.ReshapeTo(firsts, shape=(rows.shape[0], 1))
     return places
 
@@ -206,9 +208,18 @@ def _(x: Array, *, kernel_shape: Ints, p: int = 2, **attributes: Any) -> Array:
 def _(g: Value, x: Value, y: Value, node: Node, *, p: int = 2) -> Value:
     """With y = (sum |x|^p)^(1/p): the sum over windows of g*y^(1-p), times |x|^(p-1) sign(x); 0 where y is 0."""
     found = windows("LpPool", node.attributes, x.shape[2:], node.attributes["kernel_shape"])
-    share = g if p == 1 else where(op.Equal(y, 0.0), 0.0, g * op.Pow(where(op.Equal(y, 0.0), 1.0, y), float(1 - p)))
-    power: Value = op.Sign(x) if p == 1 else op.Sign(x) * op.Pow(op.Abs(x), float(p - 1))
-    return spread(share, x.shape, found) * power
+    return spread(_share(g, y, p), x.shape, found) * _power(x, p)
+
+
+def _share(g: Value, y: Value, p: int) -> Value:
+    if p == 1:
+        return g
+    return where(op.Equal(y, 0.0), 0.0, g * op.Pow(where(op.Equal(y, 0.0), 1.0, y), float(1 - p)))
+
+
+def _power(x: Value, p: int) -> Value:
+    value: Value = op.Sign(x) if p == 1 else op.Sign(x) * op.Pow(op.Abs(x), float(p - 1))
+    return value
 
 
 def spread(g: Value, shape: Shape, found: Windows) -> Value:
@@ -256,6 +267,20 @@ def _(g: Value, x: Value) -> Value:
     places = op.Range(np.array(0, np.int64), count, np.array(1, np.int64))
     chosen = mask(op.Equal(places, first), g) * private.ReshapeTo(g, shape=(*x.shape[:2], 1))
     return private.ReshapeTo(chosen, shape=x.shape)
+
+
+define("GlobalLpPool", _global)
+
+
+@evaluate("GlobalLpPool")
+def _(x: Array, *, p: int = 2) -> Array:
+    total: Array = (np.abs(x) ** p).sum(tuple(range(2, x.ndim)), keepdims=True)
+    return total ** (1 / p)
+
+
+@gradient("GlobalLpPool")
+def _(g: Value, x: Value, y: Value, *, p: int = 2) -> Value:
+    return _share(g, y, p) * _power(x, p)
 
 
 __all__ = ["divisors", "positions", "spread"]

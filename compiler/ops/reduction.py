@@ -10,6 +10,7 @@ from typing import Any
 
 from dlc.compiler.build import current, ints, op, private
 from dlc.compiler.graph import Node, Value
+from dlc.compiler.ops.extents import extents
 from dlc.compiler.ops.rules import (
     NUMBERS,
     axis_of,
@@ -23,7 +24,7 @@ from dlc.compiler.ops.rules import (
     zeros,
 )
 from dlc.compiler.registry import Call, IllTyped, Infer, define, gradient, lower, no_gradient, normal_axes
-from dlc.compiler.types import FLOATS, Array, Dim, Shape, Type, product, substitute
+from dlc.compiler.types import FLOATS, Array, Dim, Shape, Type, product, substitute, unknown
 
 _FLOAT_ONLY = ("ReduceMean", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp")
 _ANY_NUMBER = ("ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceSumSquare")
@@ -180,7 +181,7 @@ no_gradient("its result is a position", "ArgMax", "ArgMin")
 
 
 def _cumsum(call: Call) -> list[Type]:
-    x, axis = expect(call, 0, NUMBERS), fixed(call, 1, "axes")
+    x, axis = expect(call, 0, NUMBERS - {"i8", "u8", "i16", "u16"}), fixed(call, 1, "axes")
     if axis is None or axis.size != 1:
         raise IllTyped("CumSum needs one axis as its second input")
     normal_axis("CumSum", int(axis.item()), x.rank)
@@ -196,12 +197,12 @@ def _(g: Value, x: Value, axis: Value, *, exclusive: int = 0, reverse: int = 0) 
 
 
 def _top_k(call: Call) -> list[Type]:
-    x, k = expect(call, 0, NUMBERS), fixed(call, 1, "counts")
-    if k is None or k.size != 1 or k.item() < 0:
-        raise IllTyped("TopK needs one count as its second input")
-    axis, number = axis_of(call, -1, x.rank), int(k.item())
+    x, counts = expect(call, 0, NUMBERS), extents(call.inputs[1] if len(call.inputs) > 1 else None)
+    if call.type(1) not in (Type("i64", ()), Type("i64", (1,))):
+        raise IllTyped(f"TopK needs one count as its second input, not {call.type(1)}")
+    axis, number = axis_of(call, -1, x.rank), unknown() if counts is None else counts[0]
     length = x.shape[axis]
-    if isinstance(length, int) and number > length:
+    if isinstance(number, int) and (number < 0 or (isinstance(length, int) and number > length)):
         raise IllTyped(f"TopK of {number} out of {length} elements")
     best = x.with_shape(replaced(x.shape, axis, number))
     return [best, best.with_dtype("i64")][: call.outputs]

@@ -1,4 +1,4 @@
-"""Operators that trade space for channels or repeat pixels."""
+"""Operators that trade space for channels."""
 
 from __future__ import annotations
 
@@ -58,27 +58,3 @@ def _(g: Value, x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
         raise IllTyped(f"DepthToSpace of {x.type}: the gradient in mode CRD needs a known number of channels")
     order = np.arange(places * channels).reshape(places, channels).T.reshape(-1)
     return op.Gather(deep, order, axis=1)
-
-
-def _resize(call: Call) -> list[Type]:
-    """Only repetition of pixels: mode nearest with whole scales."""
-    x, scales = call.type(0), call.constant(2)
-    wanted = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-    differs = [name for name, value in wanted.items() if call.get(name) != value]
-    if differs or scales is None or len(scales) != x.rank or any(s < 1 or s != int(s) for s in scales.tolist()):
-        raise IllTyped(f"Resize of {x}: only whole constant scales with {wanted} are known")
-    return [x.with_shape([dim * int(s) for dim, s in zip(x.shape, scales.tolist(), strict=True)])]
-
-
-define("Resize", _resize)
-
-
-@gradient("Resize")
-def _(g: Value, x: Value, roi: Value | None, scales: Value) -> tuple[Value, None, None]:
-    """What was repeated is added up: an average over each block times the number of its elements."""
-    assert scales.constant is not None, "the type rule asked for a constant"
-    whole = tuple(int(s) for s in scales.constant.tolist())
-    if whole[:2] != (1, 1):
-        raise IllTyped(f"Resize of {x.type} by {list(whole)}: the gradient needs the scale 1 along the first two axes")
-    mean: Value = op.AveragePool(g, kernel_shape=whole[2:], strides=whole[2:])
-    return mean * float(np.prod(whole)), None, None

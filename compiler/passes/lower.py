@@ -24,7 +24,7 @@ def lower(graph: Graph) -> Graph:
     Symbolic dimensions are read from the graph's inputs. Raises UnknownDimension, and LookupError for an operator that
     has no rule.
     """
-    return _lower(graph, {}, Lowering(graph))
+    return _lower(graph, {}, None)
 
 
 class Lowering:
@@ -34,6 +34,7 @@ class Lowering:
         self.graph = graph
         self.sizes: Mapping[str, int] = graph.sizes or (around.sizes if around else {})
         self._axes: dict[str, tuple[Value, int]] = (around._axes if around else {}) | dims(graph)
+        self.replaced: dict[Value, Value] = {}  # values of the graph that lowering has replaced so far
         self._inputs: tuple[Value, ...] = (*(around._inputs if around else ()), *graph.inputs)
 
     def dim(self, dim: Dim) -> Value:
@@ -108,7 +109,7 @@ class Lowering:
                 f" its own (those that inputs have: {known})"
             )
         value, axis = self._axes[atom]
-        return op.Squeeze(_extent(value, axis, axis + 1))
+        return op.Squeeze(_extent(self.replaced.get(value, value), axis, axis + 1))
 
 
 def _common(left: Shape, right: Shape) -> int:
@@ -121,10 +122,15 @@ def _extent(value: Value, start: int, end: int) -> Value:
     return op.Shape(value, **given)
 
 
-def _lower(graph: Graph, offered: dict[Node, None], lowering: Lowering) -> Graph:
+def _lower(graph: Graph, offered: dict[Node, None], around: Lowering | None) -> Graph:
+    lowering = Lowering(graph, around)
+
     def visit(node: Node, inputs: tuple[Value | None, ...]) -> Value | Sequence[Value] | None:
+        for old, new in zip(node.inputs, inputs, strict=True):
+            if old is not None and new is not None and old is not new:
+                lowering.replaced[old] = new
         record = lookup(node.op)
-        if record.lower is None:
+        if record.lower is None or "declared" in node.attributes:
             if node.private:
                 raise LookupError(f"{node.op} has no lowering")
             return None
@@ -144,8 +150,9 @@ def _lower(graph: Graph, offered: dict[Node, None], lowering: Lowering) -> Graph
             raise UnknownDimension(f"{node.op} -> {node.output.type}{where}: {error}") from None
         return lowered
 
-    graph = in_bodies(graph, lambda body: _lower(body, offered, Lowering(body, lowering)))
+    graph = in_bodies(graph, lambda body: _lower(body, offered, lowering))
     for _ in range(ROUNDS):
+        lowering = Lowering(graph, around)
         after = rewrite(graph, visit)
         if after.nodes == graph.nodes:
             return graph

@@ -40,7 +40,7 @@ def _round(graph: Graph, tables: Sequence[Table]) -> Graph:
     given = {"sole": lambda value: count.get(value, 2) == 1, "sizes": graph.sizes}
 
     def visit(node: Node, inputs: tuple[Value | None, ...]) -> Value | None:
-        if node.bodies or len(node.outputs) != 1:
+        if node.bodies or len(node.outputs) != 1 or "declared" in node.attributes:
             return None
         old = node.output
         value = old if inputs == node.inputs else current().add(node.op, inputs, node.attributes).output

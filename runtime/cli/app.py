@@ -8,9 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+from dlc.runtime.cli import graph_commands
 from dlc.runtime.cli import weights as weights_commands
 from dlc.runtime.cli.arguments import (
     Beginning,
+    Detail,
     Devices,
     File,
     FileRun,
@@ -122,11 +124,30 @@ def check(file: File, set: Sets = None, json: Json = False) -> Work:
     return partial(check, file, set or [])
 
 
-@command("dlc show vgg16.net", "dlc show facenet.net:facenet", "dlc show --source LSTM")
+@command(
+    "dlc show vgg16.net",
+    "dlc show facenet.net:facenet",
+    "dlc show lenet.net --graph -o lenet.svg",
+    "dlc show lenet.net --graph --gradient",
+    "dlc show --source LSTM",
+)
 def show(
     file: Annotated[
         str | None,
         typer.Argument(metavar="FILE.net[:NET]", help="The file, and which of its nets (all).", show_default=False),
+    ] = None,
+    graph: Annotated[bool, typer.Option("--graph", help="Draw the net instead, as an SVG picture.")] = False,
+    gradient: Annotated[
+        bool, typer.Option("--gradient", help="With --graph: the training step of a run, gradients and updates.")
+    ] = False,
+    detail: Annotated[
+        Detail | None,
+        typer.Option(help="With --graph: a box for each stage, or for each operator.", show_default=False),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option("-o", "--output", metavar="FILE.svg", help="With --graph: the file to write (NAME.svg).",
+                     show_default=False),
     ] = None,
     source: Annotated[
         str | None,
@@ -134,20 +155,25 @@ def show(
     ] = None,
     set: Sets = None,
     json: Json = False,
-) -> Work:
-    """Show the stages of a net: shapes, weights, multiply-adds.
+) -> Work:  # fmt: skip
+    """Show the stages of a net: shapes, weights, multiply-adds, memory; or draw it.
 
-    Multiply-adds are those of one example. State, such as the running averages of a batch norm, is not counted as
-    weights.
+    Multiply-adds and activations are those of one example. State, such as the running averages of a batch norm, is not
+    counted as weights. Memory is that of tensors alive at one time; what kernels need while they work comes on top.
     """
-    from dlc.runtime.cli.show import show, show_source
+    from dlc.runtime.cli.show import Drawing, draw, show, show_source
 
+    drawing = [name for name, given in (("--gradient", gradient), ("--detail", detail), ("-o", output)) if given]
+    if drawing and not graph:
+        raise UsageError(f"{drawing[0]} is for pictures: expected --graph too", "dlc show lenet.net --graph")
     if source is not None:
-        if file is not None:
+        if file is not None or graph:
             raise UsageError("--source takes no file", f"dlc show --source {source}")
         return partial(show_source, source)
     if file is None:
         raise UsageError("expected a file, or --source NAME", "for example dlc show lenet.net")
+    if graph:
+        return partial(draw, file, set or [], Drawing(gradient, detail is Detail.operators, output))
     return partial(show, file, set or [])
 
 
@@ -244,6 +270,14 @@ def train(
         str | None,
         typer.Option(metavar="DIR", help="Where the run is that the file says to start after.", show_default=False),
     ] = None,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Log the norms of activations and gradients; warn where they vanish or explode."),
+    ] = False,
+    watch_every: Annotated[
+        int | None,
+        typer.Option("--watch-every", min=1, metavar="N", help="Watch every N steps.", show_default=False),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No display of the progress.")] = False,
     set: Sets = None,
     json: Json = False,
@@ -257,7 +291,8 @@ def train(
     from dlc.runtime.cli.train import How, train
     from dlc.runtime.cli.train import resume as go_on
 
-    how = How(seed, device.value if device is not None else None, threads, quiet, epochs, steps)
+    looks = watch_every if watch_every is not None else 0 if watch else None
+    how = How(seed, device.value if device is not None else None, threads, quiet, epochs, steps, looks)
     if resume is not None:
         if output is not None:
             raise UsageError(
@@ -339,23 +374,33 @@ def run(
     return partial(run, model, input or [], output, device.value if device is not None else None, threads)
 
 
-@command("dlc data lenet.net", "dlc data lenet.net:digits --json")
+@command("dlc data lenet.net", "dlc data lenet.net:digits -o digits.png", "dlc data lenet.net:digits --json")
 def data(
     file: Annotated[
         str,
         typer.Argument(metavar="FILE.net[:DATA]", help="The file, and which of its data sections.", show_default=False),
     ],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE.png",
+            help="Where the picture goes. Without it: FILE.DATA.png in the folder sheets of the user's cache.",
+            show_default=False,
+        ),
+    ] = None,
     set: Sets = None,
     json: Json = False,
 ) -> Work:
     """Fetch and prepare data, and show what is in it.
 
-    That is its splits, fields and their numbers, its source and licence.
-        What is fetched and prepared is kept in the user's cache, and checked at each use.
+    That is its splits, fields and their numbers, the examples of each class, its source and licence. A picture is
+        written, too: of pictures a contact sheet of each class as prepared, of numbers a histogram of each column (with
+        --json only if -o asks for it). What is fetched and prepared is kept in the user's cache (DLC_CACHE, or
+        ~/.cache/dlc), and checked at each use.
     """
     from dlc.runtime.cli.data import data
 
-    return partial(data, file, set or [])
+    return partial(data, file, set or [], output)
 
 
 @command("dlc explain E0304", "dlc explain")
@@ -371,6 +416,7 @@ def explain(
     return partial(explain, code)
 
 
+app.add_typer(graph_commands.app, context_settings=OPTIONS)
 app.add_typer(weights_commands.app, name="weights", context_settings=OPTIONS)
 
 

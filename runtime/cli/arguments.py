@@ -35,6 +35,11 @@ class Beginning(StrEnum):
     regression = "regression"
 
 
+class Detail(StrEnum):
+    stages = "stages"
+    operators = "operators"
+
+
 class Stage(StrEnum):
     ast = "ast"
     graph = "graph"

@@ -15,6 +15,7 @@ CODES = {
     "dlc.runtime.data.errors.DataError": MISTAKE,
     "dlc.compiler.manifest.ManifestError": MISTAKE,
     "dlc.compiler.emit.EmitError": MISTAKE,
+    "dlc.compiler.importing.errors.BadModel": MISTAKE,
     "dlc.compiler.passes.UnknownPass": USAGE,
 }
 """The exceptions besides CommandError whose message is for users, with their exit codes. By name: whoever raised one

@@ -28,3 +28,49 @@ def gradcheck(
     from dlc.runtime.cli.gradcheck import gradcheck
 
     return partial(gradcheck, file, set or [], examples, directions, seed)
+
+
+@app.command(
+    epilog="\b\nExample:\n  dlc grad model.onnx --of loss --wrt fc.weight,fc.bias -o grad.onnx\n"
+    "  dlc grad model.onnx --of logits --cotangent --wrt image -o grad.onnx"
+)
+def grad(
+    model: Annotated[str, typer.Argument(metavar="MODEL.onnx", help="The model.", show_default=False)],
+    wrt: Annotated[
+        list[str],
+        typer.Option("--wrt", metavar="NAME,...", help="Weights, inputs or inner values to differentiate by."),
+    ],
+    output: Annotated[str, typer.Option("-o", "--output", metavar="FILE.onnx", help="The file to write.")],
+    of: Annotated[
+        str | None,
+        typer.Option("--of", metavar="NAME", help="What to differentiate (the only output).", show_default=False),
+    ] = None,
+    cotangent: Annotated[
+        bool, typer.Option("--cotangent", help="Of any shape: its cotangent is a further input, OF:cotangent.")
+    ] = False,
+    second: Annotated[
+        bool, typer.Option("--second", help="Gradients of the gradients too: NAME:hvp, given NAME:vector.")
+    ] = False,
+    json: Json = False,
+) -> Any:
+    """Write the gradient graph of an ONNX model as an ONNX model.
+
+    It gives what the model gives, and NAME:grad for each NAME. Weights that are named become inputs that need not be
+    fed. It holds standard operators only, and runs wherever ONNX Runtime does.
+    """
+    from dlc.runtime.cli.grad import grad
+
+    return partial(grad, model, of, wrt, output, cotangent, second)
+
+
+@app.command(epilog="\b\nExample:\n  dlc ops\n  dlc ops Conv Resize\n  dlc ops --json")
+def ops(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[OPERATOR...]", help="Only these.", show_default=False)
+    ] = None,
+    json: Json = False,
+) -> Any:
+    """List ONNX's operators: whether dlc differentiates them, and where ONNX Runtime runs them."""
+    from dlc.runtime.cli.ops import ops
+
+    return partial(ops, names or [])

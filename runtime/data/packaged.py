@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,13 @@ def _files(name: str, request: Request) -> list[Path]:
 
 
 def _classes(name: str, request: Request) -> Records:
-    """Features, and the class in the last column, below one line of counts and class names."""
-    table = _table(*_files(name, request), dtype=np.float64, skip=1)
-    return _records(name, features=table[:, :-1].astype(np.float32), label=table[:, -1].astype(np.int64))
+    """Features, and the class in the last column, below one line: counts of rows and features, names of classes."""
+    (file,) = _files(name, request)
+    table = _table(file, dtype=np.float64, skip=1)
+    records = _records(name, features=table[:, :-1].astype(np.float32), label=table[:, -1].astype(np.int64))
+    with opened(file) as stream:
+        names = stream.readline().decode("utf-8", "replace").strip().split(",")[2:]
+    return replace(records, classes={"label": tuple(names)})
 
 
 def _table(file: Path, *, dtype: type, delimiter: str | None = ",", skip: int = 0) -> NDArray[Any]:

@@ -6,11 +6,13 @@
      "records": {"image": {"dtype": "u8", "shape": [28, 28]}},
      "columns": {"features": ["class", "sex"]},
      "fields":  {"image": {"dtype": "f32", "shape": [1, 28, 28]}},
+     "pictures": ["file"],
      "fitted":  {"digits.image.mean": {"dtype": "f32", "shape": [1, 28, 28], "statistic": "mean", "of": "image:fit"}}}
 
 A `null` dtype, shape or dimension (or a dimension with a name) means: as the reader finds it. A record in `columns`
-is gathered from the arrays of those names, along a new last axis. `"training"` names the split that constants are
-fitted on (default `train`).
+is gathered from the arrays of those names, along a new last axis; one in `pictures` is decoded from files, in the
+channels of its shape. A split may say where it stands in the text: `"at": "lenet.net:4"`. `"training"` names the
+split that constants are fitted on (default `train`).
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ DTYPES: dict[str, DTypeLike] = {
 NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
 DERIVED = ("holdout", "fold")
 STATISTICS = ("mean", "std")
+PICTURE = "picture"
 
 
 def dtype_name(dtype: np.dtype[Any]) -> str:
@@ -71,6 +74,7 @@ class SplitPlan:
     folds: int = 0
     by: str | None = None
     seed: int = 0
+    at: str = ""
 
     @property
     def derived(self) -> bool:
@@ -95,15 +99,17 @@ class Plan:
     fields: Mapping[str, TensorType]
     fitted: Mapping[str, Fitted]
     training: str = "train"
+    pictures: tuple[str, ...] = ()
 
     @property
     def arrays(self) -> dict[str, str | None]:
-        """Every array that a reader must give, with the element type wanted (None where its uses differ): records, with
-        `columns` unfolded."""
+        """Every array that a reader must give, with the element type wanted (None where its uses differ, `picture` for
+        names of picture files): records, with `columns` unfolded."""
         wanted: dict[str, str | None] = {}
         for record, type_ in self.records.items():
             for name in self.columns.get(record, (record,)):
-                wanted[name] = type_.dtype if wanted.get(name, type_.dtype) == type_.dtype else None
+                dtype = PICTURE if record in self.pictures else type_.dtype
+                wanted[name] = dtype if wanted.get(name, dtype) == dtype else None
         return wanted
 
     def split(self, name: str) -> SplitPlan:
@@ -149,7 +155,8 @@ def parse_plan(raw: Any) -> Plan:
             raise DataError(f"plan: columns are gathered into `{record}`, which is not among the records")
     fields = {k: _type(v, f"field `{k}`") for k, v in _mapping(plan.get("fields") or {}, "fields").items()}
     fitted = {k: _fitted(k, v) for k, v in _mapping(plan.get("fitted") or {}, "fitted").items()}
-    return Plan(tuple(splits), records, columns, fields, fitted, str(plan.get("training", "train")))
+    pictures = tuple(plan.get("pictures") or ())
+    return Plan(tuple(splits), records, columns, fields, fitted, str(plan.get("training", "train")), pictures)
 
 
 def _mapping(raw: Any, what: str) -> dict[str, Any]:
@@ -158,13 +165,14 @@ def _mapping(raw: Any, what: str) -> dict[str, Any]:
     return raw
 
 
-def _split(raw: dict[str, Any], at: int) -> SplitPlan:
+def _split(raw: dict[str, Any], number: int) -> SplitPlan:
     for key in ("name", "reader"):
         if not isinstance(raw.get(key), str):
-            raise DataError(f"plan: splits[{at}] needs the string `{key}`")
+            raise DataError(f"plan: splits[{number}] needs the string `{key}`")
     name, reader = raw["name"], raw["reader"]
     if reader not in DERIVED:
-        return SplitPlan(name, reader, tuple(raw.get("args") or ()), dict(raw.get("named") or {}))
+        named, at = dict(raw.get("named") or {}), str(raw.get("at") or "")
+        return SplitPlan(name, reader, tuple(raw.get("args") or ()), named, at=at)
     of, by, seed = raw.get("of"), raw.get("by"), raw.get("seed", 0)
     if not isinstance(of, str) or not (by is None or isinstance(by, str)) or not _int(seed):
         raise DataError(f"split `{name}`: {reader} needs `of` (a split), `by` (a record or null) and an integer `seed`")

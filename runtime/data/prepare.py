@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from .cache import Store, cache_folder
+from .classes import of_fields
 from .errors import DataError, nearest
 from .fit import check_given, fit
 from .graph import Graph
+from .pictures import Pictures
 from .plan import Plan, TensorType, parse_plan
 from .records import Array, Progress, Records, Say, silent
 from .splits import PlanLike, read
@@ -38,12 +40,13 @@ class Split:
 class Dataset:
     """The splits asked for, the fitted constants by address, and `data_hash`: sha256 over the names and decoded
     records of these splits (what `--resume` compares). `origins` maps source to licence, where the reader told
-    one."""
+    one; `classes` a field of class numbers to the names of the classes, where the reader knows them."""
 
     splits: dict[str, Split]
     fitted: dict[str, Array]
     data_hash: str
     origins: dict[str, str | None]
+    classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def split(self, name: str) -> Split:
         """Raises DataError listing the splits there are."""
@@ -92,15 +95,33 @@ def prepare(
     keeper = _Keeper(Store(cache / "prepared"), say)
 
     if must_fit:
-        constants = _fit(plan, fit_model, records[plan.training], hashes[plan.training], keeper, progress)
+        try:
+            constants = _fit(plan, fit_model, records[plan.training], hashes[plan.training], keeper, progress)
+        except DataError as error:
+            raise _placed(plan, plan.training, error) from error
     else:
         constants = check_given(plan, fitted or {})
-    made = {
-        n: Split(n, _fields(plan, prepare_model, constants, records[n], hashes[n], keeper, n, progress), hashes[n])
-        for n in names
-    }
+    made: dict[str, Split] = {}
+    for name in names:
+        try:
+            fields = _fields(plan, prepare_model, constants, records[name], hashes[name], keeper, name, progress)
+        except DataError as error:
+            raise _placed(plan, name, error) from error
+        made[name] = Split(name, fields, hashes[name])
     data_hash = _key(*(f"{name}={hashes[name]}" for name in sorted(names)))
-    return Dataset(made, constants, data_hash, {r.source: r.licence for n, r in records.items() if n in names})
+    origins = {records[name].source: records[name].licence for name in names}
+    classes = [of_fields(made[name].fields, records[name]) for name in names]
+    # A field that is a record in every split, not by chance in one.
+    named = {key: value for key, value in classes[0].items() if all(each.get(key) == value for each in classes)}
+    return Dataset(made, constants, data_hash, origins, named)
+
+
+def _placed(plan: Plan, name: str, error: DataError) -> DataError:
+    """The mistake with the line of the text that asked for what was read."""
+    split = plan.split(name)
+    while split.derived:
+        split = plan.split(split.of)
+    return DataError(f"split `{split.name}` ({split.at}): {error}") if split.at else error
 
 
 def _fit(
@@ -115,7 +136,7 @@ def _fit(
         blocks = Graph.load(model, "fit").blocks(records, {}, outputs, f"fitting on {plan.training}", progress)
         yield {name: value[None] for name, value in fit(plan, blocks).items()}
 
-    kept = keeper.get(_key("fit", _runtime(), model, json.dumps(asked, sort_keys=True), data), 1, compute)
+    kept = keeper.get(_key("fit", _runtime(records), model, json.dumps(asked, sort_keys=True), data), 1, compute)
     return {name: np.array(kept[name][0]) for name in plan.fitted}
 
 
@@ -129,7 +150,7 @@ def _fields(
     def compute() -> Iterator[dict[str, Array]]:
         yield from Graph.load(model, "prepare").blocks(records, constants, plan.fields, f"preparing {name}", progress)
 
-    kept = keeper.get(_key("prepare", _runtime(), model, types, *given, data), len(records), compute)
+    kept = keeper.get(_key("prepare", _runtime(records), model, types, *given, data), len(records), compute)
     return {field: kept[field] for field in plan.fields}
 
 
@@ -159,9 +180,14 @@ class _Keeper:
         return kept
 
 
-def _runtime() -> str:
+def _runtime(records: Records) -> str:
+    """What else the result depends on: the versions of what runs the graph and decodes pictures."""
     import onnxruntime  # type: ignore[import-untyped]
 
+    if any(isinstance(column, Pictures) for column in records.arrays.values()):
+        import PIL
+
+        return f"{onnxruntime.__version__} {PIL.__version__}"
     return str(onnxruntime.__version__)
 
 

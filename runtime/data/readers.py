@@ -25,7 +25,7 @@ from .records import Records, Request, conform
 Reader = Callable[..., Records]
 R = TypeVar("R", bound=Reader)
 _READERS: dict[str, Reader] = {}
-_OURS = ("table", "archive", "idx", "packaged")
+_OURS = ("table", "archive", "idx", "folders", "packaged", "orl")
 
 
 def reader(name: str) -> Callable[[R], R]:
@@ -57,6 +57,13 @@ def find(name: str) -> Reader:
 
 def read_split(split: SplitPlan, plan: Plan, request: Request) -> Records:
     """Runs the split's reader and checks what it gives against the plan's records. Raises DataError."""
+    try:
+        return _read_split(split, plan, request)
+    except DataError as error:
+        raise DataError(f"split `{split.name}`{split.at and f' ({split.at})'}: {error}") from error
+
+
+def _read_split(split: SplitPlan, plan: Plan, request: Request) -> Records:
     function = find(split.reader)
     signature = inspect.signature(function)
     try:
@@ -64,15 +71,13 @@ def read_split(split: SplitPlan, plan: Plan, request: Request) -> Records:
     except TypeError as error:
         settings = [p.name if p.default is p.empty else f"{p.name}=..." for p in signature.parameters.values()][1:]
         called = f"{split.reader}({', '.join(settings)})"
-        raise DataError(f"split `{split.name}`: the reader is {called}: {error}") from error
+        raise DataError(f"the reader is {called}: {error}") from error
     try:
         records: Any = function(request, *split.args, **split.named)
-    except DataError as error:
-        raise DataError(f"split `{split.name}`: {error}") from error
     except MemoryError as error:
-        raise DataError(f"split `{split.name}`: not enough memory to read it") from error
+        raise DataError("not enough memory to read it") from error
     except OSError as error:
-        raise DataError(f"split `{split.name}`: {error.filename or split.reader}: {error.strerror or error}") from error
+        raise DataError(f"{error.filename or split.reader}: {error.strerror or error}") from error
     if not isinstance(records, Records):
-        raise DataError(f"split `{split.name}`: the reader `{split.reader}` gave {type(records).__name__}, not Records")
+        raise DataError(f"the reader `{split.reader}` gave {type(records).__name__}, not Records")
     return conform(records, plan)

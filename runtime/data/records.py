@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DataError, count, nearest
+from .pictures import Pictures
 from .plan import Plan, TensorType, dtype_name
 
 Array = NDArray[Any]
@@ -61,22 +62,23 @@ class Request:
 
 @dataclass(frozen=True)
 class Records:
-    """Decoded records: `arrays[name]` is [n, ...] with the same n for all.
+    """Decoded records: `arrays[name]` is [n, ...] with the same n for all, or a column of pictures of any size.
 
     `source` names where they came from, `licence` under what terms; `place(i)` says where example i stands, for
-    messages (default: its number in `source`).
+    messages (default: its number in `source`). `classes[name]` are the names of what a record of whole numbers counts.
     """
 
-    arrays: Mapping[str, Array]
+    arrays: Mapping[str, Array | Pictures]
     source: str
     licence: str | None = None
     place: Callable[[int], str] | None = None
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.arrays:
             raise DataError(f"{self.source}: nothing was read")
         for name, array in self.arrays.items():
-            if not isinstance(array, np.ndarray) or array.ndim == 0:
+            if not isinstance(array, Pictures) and (not isinstance(array, np.ndarray) or array.ndim == 0):
                 raise DataError(f"{self.source}: expected `{name}` to be an array whose first axis is the examples")
         lengths = {name: len(array) for name, array in self.arrays.items()}
         if len(set(lengths.values())) > 1:
@@ -95,14 +97,19 @@ class Records:
         if len(rows) == len(self):
             return self
         arrays = {name: array[rows] for name, array in self.arrays.items()}
-        return Records(arrays, self.source, self.licence, lambda i: self.where(int(rows[i])))
+        return Records(arrays, self.source, self.licence, lambda i: self.where(int(rows[i])), self.classes)
 
     @property
     def sha256(self) -> str:
-        """Hash of names, types, shapes and values."""
+        """Hash of names, types, shapes and values; of pictures, that of their files."""
         digest = hashlib.sha256()
         for name in sorted(self.arrays):
-            array = np.ascontiguousarray(self.arrays[name])
+            column = self.arrays[name]
+            if isinstance(column, Pictures):
+                digest.update(f"{name}\0".encode())
+                column.hash_into(digest)
+                continue
+            array = np.ascontiguousarray(column)
             digest.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
             digest.update(array.reshape(-1).view(np.uint8).data)
         return digest.hexdigest()
@@ -113,8 +120,12 @@ def conform(records: Records, plan: Plan) -> Records:
     cast only where each keeps its meaning. Raises DataError."""
     if len(records) == 0:
         raise DataError(f"{records.source}: expected examples, found none")
-    arrays = {}
+    arrays: dict[str, Array | Pictures] = {}
     for name, type_ in plan.records.items():
+        found = records.arrays.get(name)
+        if isinstance(found, Pictures):
+            arrays[name] = _pictures(found, name, type_, records)
+            continue
         parts = plan.columns.get(name)
         if parts is None:
             array = _cast(_shaped(_array(records, name), name, type_, records), name, type_, records)
@@ -123,13 +134,23 @@ def conform(records: Records, plan: Plan) -> Records:
             gathered = [_cast(_shaped(_array(records, p), p, scalar, records), p, scalar, records) for p in parts]
             array = _shaped(np.stack(gathered, axis=-1), name, type_, records)
         arrays[name] = array
-    return Records(arrays or records.arrays, records.source, records.licence, records.place)
+    return Records(arrays or records.arrays, records.source, records.licence, records.place, records.classes)
+
+
+def _pictures(column: Pictures, name: str, type_: TensorType, records: Records) -> Pictures:
+    shape = type_.shape or ()
+    if type_.dtype != "u8" or len(shape) != 3:
+        raise DataError(f"{records.source}: `{name}` is a picture, u8[C, H, W], but {type_} was declared")
+    return column.of(shape[0])
 
 
 def _array(records: Records, name: str) -> Array:
     if name not in records.arrays:
         raise DataError(f"{records.source}: there is no record `{name}`; {nearest(name, records.arrays)}")
-    return records.arrays[name]
+    found = records.arrays[name]
+    if isinstance(found, Pictures):
+        raise DataError(f"{records.source}: `{name}` is a picture, and a column is made of numbers")
+    return found
 
 
 def _shaped(array: Array, name: str, type_: TensorType, records: Records) -> Array:

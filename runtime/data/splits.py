@@ -26,7 +26,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .classes import agreed
 from .errors import DataError, count, nearest
+from .pictures import Pictures
 from .plan import Plan, SplitPlan, parse_plan
 from .readers import read_split
 from .records import Progress, Records, Request, Say, silent
@@ -49,6 +51,9 @@ def read(
     plan = parse_plan(plan)
     names = [s.name for s in plan.splits] if splits is None else list(splits)
     roots = plan.needed(names)
+    training = next((s for s in plan.splits if s.name == plan.training), None)
+    while training is not None and training.derived:
+        training = plan.split(training.of)
     request = Request(Path(folder), plan.arrays, say, progress, cache)
     whole: dict[str, Records] = {}
     root: dict[str, str] = {}
@@ -61,6 +66,10 @@ def read(
         if not split.derived:
             whole[split.name] = read_split(split, plan, request)
             rows[split.name] = np.arange(len(whole[split.name]), dtype=np.int64)
+            if whole[split.name].classes and training is not None and split is not training:
+                if training.name not in whole:  # not asked for, but its classes say which number means what
+                    whole[training.name] = read_split(training, plan, request)
+                whole[split.name] = agreed(whole[split.name], whole[training.name], split.name)
             continue
         classes = _classes(whole[root[split.name]], split)
         if split.reader == "holdout":
@@ -87,7 +96,10 @@ def _classes(records: Records, split: SplitPlan) -> NDArray[Any] | None:
         return None
     if split.by not in records.arrays:
         raise DataError(f"split `{split.name}`: no record is called `{split.by}`; {nearest(split.by, records.arrays)}")
-    values = records.arrays[split.by].reshape(len(records), -1)
+    column = records.arrays[split.by]
+    if isinstance(column, Pictures):
+        raise DataError(f"split `{split.name}`: by=`{split.by}` needs one value an example, found pictures")
+    values = column.reshape(len(records), -1)
     if values.shape[1] != 1:
         raise DataError(f"split `{split.name}`: by=`{split.by}` needs one value an example, found {values.shape[1]}")
     classes: NDArray[Any] = np.unique(values[:, 0], return_inverse=True)[1].reshape(-1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv as text_table
 import io
 import itertools
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,10 @@ from numpy.typing import NDArray
 
 from .errors import DataError, count, nearest
 from .files import opened
+from .pictures import Pictures
+from .plan import PICTURE
 from .readers import reader
-from .records import Records, Request
+from .records import Array, Records, Request
 
 _WORDS = {"true": "1", "false": "0"}
 
@@ -27,7 +30,8 @@ def csv(request: Request, path: str, header: bool = True, skip: int = 0, delimit
 
     `skip` lines are passed over first. Without a header the columns are `column0`, `column1`, ... Blank lines are
     passed over; an empty cell, a word or a NaN in a column that is read is an error, since nothing says what it
-    should become. In a column that feeds a `bool`, `true` and `false` are 1 and 0.
+    should become. In a column that feeds a `bool`, `true` and `false` are 1 and 0; one that feeds `decode_image` holds
+    names of picture files, relative to the table's folder.
     """
     if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n':
         raise DataError(f"csv: expected the delimiter to be one character, found {delimiter!r}")
@@ -39,10 +43,16 @@ def csv(request: Request, path: str, header: bool = True, skip: int = 0, delimit
         try:
             columns, lines = _read(file, text, list(request.wanted), header, skip, delimiter)
         except UnicodeDecodeError as error:
-            raise DataError(f"{file}: not UTF-8 text: byte {error.object[error.start]:#04x}, {error.reason}") from error
+            found = f"byte {error.object[error.start]:#04x}, {error.reason}"
+            raise DataError(f"{file}: not UTF-8 text: {found}{_encoding(error.object)}; save it as UTF-8") from error
         finally:
             text.detach()
-    arrays = {n: _numbers(file, n, cells, lines, request.wanted[n]) for n, cells in columns.items()}
+    arrays: dict[str, Array | Pictures] = {}
+    for name, cells in columns.items():
+        if request.wanted[name] == PICTURE:
+            arrays[name] = _files(file, name, cells, lines, request)
+        else:
+            arrays[name] = _numbers(file, name, cells, lines, request.wanted[name])
     return Records(arrays, source=str(file), place=lambda i: f"{file}, line {lines[i]}")
 
 
@@ -90,7 +100,14 @@ def _position(file: Path, names: list[str], name: str, header: bool) -> int:
     hint = ""
     if header and all(_is_number(cell) for cell in names):
         hint = ". The first line holds only numbers: if the file has no header, say header=false"
+    other = next((each for each in ";\t|" if len(names) == 1 and each in names[0]), None)
+    if other is not None:
+        hint = f". Is the file separated by {other!r}? Then say delimiter={json.dumps(other)}"
     raise DataError(f"{file}: has no column `{name}`; {nearest(name, names)}{hint}")
+
+
+def _encoding(data: bytes) -> str:
+    return " (it looks like UTF-16)" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
 
 
 def _numbers(file: Path, name: str, cells: list[str], lines: list[int], wanted: str | None) -> NDArray[Any]:
@@ -106,6 +123,15 @@ def _numbers(file: Path, name: str, cells: list[str], lines: list[int], wanted: 
         except (ValueError, OverflowError):
             pass  # 3.0 is whole too, and 2.5 is refused with its place when the column meets its type
     return np.array([float(cell) for cell in cells], np.float64)
+
+
+def _files(file: Path, name: str, cells: list[str], lines: list[int], request: Request) -> Pictures:
+    """Pictures by the names in a column, relative to the table's own folder."""
+    for cell, line in zip(cells, lines, strict=True):
+        if not cell.strip() or "\0" in cell or not (file.parent / cell.strip()).is_file():
+            shown = f'"{cell[:200]}"' if cell.strip() else "empty"
+            raise DataError(f"{file}, line {line}: column `{name}` is {shown}; expected the name of a picture file")
+    return Pictures(tuple(file.parent / cell.strip() for cell in cells), progress=request.progress)
 
 
 def _shown(cell: str) -> str:

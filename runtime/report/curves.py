@@ -32,7 +32,7 @@ def draw_curves(records: Sequence[Record], path: Path, title: str = "", best_ste
     """
     if path.suffix not in (".svg", ".png"):
         raise UsageError(f"cannot draw to {path}: expected a name that ends in .svg or .png")
-    panels = _panels(records)
+    panels = panels_of(records)
     if not panels:
         raise InputError("nothing to draw: the log has no values yet")
 
@@ -61,7 +61,7 @@ def draw_curves(records: Sequence[Record], path: Path, title: str = "", best_ste
     write_atomically(path, [buffer.getvalue()])
 
 
-def _panels(records: Sequence[Record]) -> dict[str, dict[str, Points]]:
+def panels_of(records: Sequence[Record]) -> dict[str, dict[str, Points]]:
     """Name of a value -> split -> (step, value) ascending: the loss first, the learning rate last."""
     panels: dict[str, dict[str, Points]] = {}
     for record in records:
@@ -102,7 +102,7 @@ def _draw_line(axes: Axes, split: str, points: Points, exact: bool) -> None:
     color = COLORS.get(split, "#8062a8")
     label = _literal(split)
     if len(points) > MOST_POINTS and not exact:
-        steps, means, lows, highs = _buckets(points)
+        steps, means, lows, highs = buckets(points)
         axes.fill_between(steps, lows, highs, color=color, alpha=0.18, linewidth=0)
         axes.plot(steps, means, color=color, linewidth=1.5, label=label)
     else:
@@ -116,7 +116,7 @@ def _draw_line(axes: Axes, split: str, points: Points, exact: bool) -> None:
         axes.plot(lost, tops, "x", color="#aa3333", ms=5, transform=axes.get_xaxis_transform(), label="not finite")
 
 
-def _buckets(points: Points) -> tuple[list[float], list[float], list[float], list[float]]:
+def buckets(points: Points) -> tuple[list[float], list[float], list[float], list[float]]:
     """Middle step, mean, lowest and highest value of each run of neighbours; not-finite values are left out."""
     size = math.ceil(len(points) / MOST_POINTS)
     steps, means, lows, highs = [], [], [], []

@@ -15,6 +15,7 @@ from dlc.compiler.passes.differentiate import differentiate
 from dlc.compiler.types import Dim, Type, dtype_of, symbol
 
 STEP = 1e-5
+LONGEST = 100  # elements of an output whose length depends on data
 Array = np.ndarray[Any, Any]
 
 
@@ -93,6 +94,8 @@ def weighted(values: Sequence[Value], seed: int, sizes: Mapping[int, str]) -> Va
             from dlc.compiler.types import substitute
 
             static = [substitute(dim, back) for dim in value.shape]
+            if not all(isinstance(dim, int) for dim in static):  # depends on data: one axis, shorter than this
+                static = [LONGEST]
             weights = draw(seed + i, *static)
             if static != list(value.shape):  # reached through the shape that the run has
                 flat = op.Gather(weights.reshape(-1), op.Range(0, private.Size(dim=value.type.size), 1))

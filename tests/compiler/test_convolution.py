@@ -186,6 +186,11 @@ TRANSPOSED = {
     "dilations": Case((2, 3, 4, 5), (3, 2, 2, 3), {"dilations": (2, 1)}),
     "rank 1": Case((2, 3, 6), (3, 2, 3), {"strides": (2,)}),
     "rank 3": Case((1, 2, 3, 3, 4), (2, 3, 2, 2, 2), {"strides": (2, 1, 2)}),
+    "output padding as large as a stride": Case(
+        (2, 3, 4, 5), (3, 2, 3, 3), {"strides": (1, 2), "dilations": (2, 3), "output_padding": (1, 2)}
+    ),
+    "output shape, odd": Case((2, 3, 4, 5), (3, 2, 3, 3), {"strides": (2, 2), "output_shape": (7, 10)}),
+    "output shape beyond the windows": Case((2, 3, 4), (3, 2, 3), {"strides": (2,), "output_shape": (12,)}),
     "output_shape": Case((2, 3, 4, 5), (3, 4, 3, 3), {"strides": (2, 2), "output_shape": (8, 10)}),
     "same upper": Case((2, 3, 4, 5), (3, 4, 3, 3), {"strides": (2, 2), "auto_pad": "SAME_UPPER"}),
     "same lower": Case((2, 3, 4, 5), (3, 4, 3, 3), {"strides": (2, 2), "auto_pad": "SAME_LOWER"}),
@@ -202,7 +207,7 @@ def test_transposed(name: str) -> None:
     arrays = case.arrays()
     arrays["b"] = normal(np.random.default_rng(1), (case.w[1] * case.attributes.get("group", 1),))
     graph = spatial.build(transpose(case), spatial.types(arrays))
-    (found,) = spatial.run(graph, arrays)
+    (found,) = spatial.run(spatial.lowered(graph), arrays)
     assert graph.outputs["y0"].shape == found.shape
     spatial.same_when_lowered(transpose(case), arrays, spatial.types(arrays))
     wide = {key: array.astype(np.float64) for key, array in arrays.items()}

@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import indexing_cases
+import movement_cases
 import numpy as np
 import operator_cases
 import pytest
+import spatial_cases
 from oracles import Array, Case, applied, assert_gradients, draw, first_order, second_order
 
 from dlc.compiler.build import Builder, op, private
@@ -20,7 +23,7 @@ from dlc.compiler.types import Type
 from dlc.dsl.ast import Span
 
 # Where cases stand: a family with many has a file of its own.
-CASES = [case for module in (operator_cases,) for case in module.cases()]
+CASES = [case for module in (operator_cases, indexing_cases, movement_cases, spatial_cases) for case in module.cases()]
 # The families that have tests of their own; the cases of all others stand here.
 ELSEWHERE = {
     "channels", "convolution", "convolution_forms", "normalization", "pooling", "pooling_forms", "resampling",

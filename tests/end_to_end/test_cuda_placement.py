@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import onnx
 import pytest
-from products_of import ROOT, SPECS, spec
+from products_of import SPECS, spec
 
+from dlc.compiler.kernels import has_kernel
 from dlc.compiler.passes import run
 from dlc.compiler.products import pipeline_of
 
-KERNELS = json.loads((ROOT / "tests" / "fixtures" / "cuda_kernels.json").read_text())["kernels"]
 FREE = {"Constant": "made into an initializer when the session opens"}
 
 
 def has_cuda_kernel(op: str, types: dict[str, str], opset: int) -> bool:
-    """Whether a kernel serves an operator at the version that an opset gives it: one kernel's `since` is that version,
-    or the version lies within its closed range. An open-ended kernel serves its exact version alone."""
-    version = onnx.defs.get_schema(op, opset).since_version
-    return any(
-        (since == version or (until is not None and since < version <= until))
-        and all(types[name] in allowed.split() for name, allowed in constraints.items() if name in types)
-        for since, until, constraints in KERNELS.get(op, ())
-    )
+    return has_kernel(op, types, opset, "CUDA")
 
 
 def constraint_types(node: Any) -> dict[str, str]:

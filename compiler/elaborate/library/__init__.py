@@ -13,6 +13,7 @@ from dlc.compiler.elaborate.library import (
     normalization,
     padding,
     patterns,
+    pictures,
     plateau,
     positions,
     random,
@@ -28,6 +29,6 @@ from dlc.compiler.elaborate.library.random import seed_input
 
 __all__ = [
     "BUILTINS", "augment", "elementwise", "floating", "function", "initializers", "lists", "losses", "masks",
-    "normalization", "padding", "patterns", "plateau", "positions", "random", "reductions",
+    "normalization", "padding", "patterns", "pictures", "plateau", "positions", "random", "reductions",
     "seed_input", "selection", "shape", "softmax", "spatial", "tensor_of", "transposed",
 ]  # fmt: skip

@@ -72,6 +72,13 @@ def test_bools(tmp_path, load):
         ("x,y,x\n1,2,3\n", ["2 columns are called `x`"]),
         ("1,2\n3,4\n", ["no column `x`", "header=false"]),
         ('x,y\n1,"2\n', ["line 2", "not a table"]),
+        ("x;y\n1;2\n", ["no column `x`", 'delimiter=";"']),
+        ("x\ty\n1\t2\n", ['delimiter="\\t"']),
+        ("x,y\n1," + "9" * 5000 + "\n", ["a.csv, line 2", "`y` is", "..."]),
+        ("x,y\n1," + "a" * 200000 + "\n", ["a.csv, line 2", "not a table"]),
+        ("x,y\n1,0x10\n", ['"0x10"']),
+        ("x,y\n1,\0\n", ["a.csv, line 2"]),
+        ("x,y\n1,inf\n", ['"inf"']),
     ],
 )
 def test_wrong_tables(tmp_path, refused, text, words):
@@ -118,3 +125,19 @@ def test_wrong_settings(tmp_path, refused, named):
 def test_an_unreadable_file(tmp_path: Path, refused):
     (tmp_path / "a.csv").symlink_to(tmp_path / "a.csv")
     assert "a.csv" in refused("csv", "a.csv", records=X)
+
+
+def test_utf_16_is_named(tmp_path, refused):
+    (tmp_path / "a.csv").write_bytes("x,y\n1,2\n".encode("utf-16"))
+    message = refused("csv", "a.csv", records=X)
+    assert "not UTF-8" in message and "UTF-16" in message
+
+
+def test_a_gzip_bomb_is_not_unpacked(tmp_path, refused, monkeypatch):
+    from dlc.runtime.data import files
+
+    monkeypatch.setattr(files, "LARGE", 1 << 20)
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"x\n" + b"1\n" * (8 << 20)))
+    assert "more than 200 times its size" in refused("csv", "a.csv", records=X)
+    (tmp_path / "one.csv.gz").write_bytes(gzip.compress(b"x" * (8 << 20)))  # one line
+    assert "more than 200 times its size" in refused("csv", "one.csv", records=X)

@@ -165,3 +165,15 @@ def test_npz_members_that_lie(tmp_path, refused, member, words):
 def test_npy_instead_of_npz(tmp_path, refused):
     np.save(tmp_path / "a.npy", IMAGES)
     assert "not a whole .npz" in refused("npz", "a.npy", records=RECORDS)
+
+
+def test_bombs_are_not_unpacked(tmp_path, refused, monkeypatch):
+    from dlc.runtime.data import files
+
+    monkeypatch.setattr(files, "LARGE", 1 << 20)
+    n = 4 << 20
+    np.savez_compressed(tmp_path / "a.npz", image=np.zeros((n, 2, 3), np.uint8), label=np.zeros(n, np.int64))
+    assert "more than 200 times its size" in refused("npz", "a.npz", records=RECORDS)
+    (tmp_path / "images").write_bytes(gzip.compress(idx_bytes(np.zeros((4 << 20, 2, 3), np.uint8))))
+    (tmp_path / "labels").write_bytes(idx_bytes(LABELS))
+    assert "more than 200 times its size" in refused("idx", "images", "labels", records=RECORDS)

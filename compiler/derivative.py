@@ -1,0 +1,182 @@
+"""The gradient graph of any ONNX model: the content of `dlc grad`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dlc.compiler.build import Builder, op, private
+from dlc.compiler.graph import Graph, Node, Value, topological
+from dlc.compiler.importer import Imported
+from dlc.compiler.registry import NoGradient, lookup
+from dlc.dsl.diagnostics import nearest
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+COTANGENT, GRADIENT, VECTOR, PRODUCT = ":cotangent", ":grad", ":vector", ":hvp"
+
+
+class Underivable(ValueError):
+    """A gradient that was asked for and does not exist; the message says of what, and why."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Whether a gradient of the model's float outputs reaches a value; `reason` says what is in the way."""
+
+    name: str
+    value: Value
+    weight: bool
+    reached: bool
+    reason: str
+
+
+def derivative(
+    model: Imported, of: str, wrt: Sequence[str], *, cotangent: bool = False, second: bool = False
+) -> tuple[Graph, dict[str, str]]:
+    """The model's graph with the gradient of the value `of` by each of `wrt` as the outputs `NAME:grad`.
+
+    Without `cotangent`, `of` has to be one number. With it `of` may have any shape, and the cotangent is a further
+    input, `OF:cotangent`. With `second`, each of `wrt` has an input `NAME:vector` of its type, and the output
+    `NAME:hvp` is the gradient by NAME of the sum of all gradients times their vectors (a product of the Hessian and a
+    vector). The weights named in `wrt` are inputs; the others are constants.
+
+    Returns the graph, not yet differentiated, and the weights that became inputs, by input name. Raises Underivable.
+    """
+    weights = [name for name in dict.fromkeys(wrt) if name in model.weights]
+    graph = model.inlined(keep=weights)
+    known = _named(graph)
+    target = _value(known, of, "--of")
+    wanted = [(name, _value(known, name, "--wrt")) for name in dict.fromkeys(wrt)]
+    if not wanted:
+        raise Underivable("nothing to differentiate by: name weights or inputs with --wrt")
+    for name, value in ((of, target), *wanted):
+        if not value.type.is_float:
+            raise Underivable(f"{name} is {value.type}: a gradient is of floats, by floats")
+    if target.shape and not cotangent:
+        raise Underivable(f"{of} is {target.type}, not one number: give its cotangent (--cotangent), or name a loss")
+    _smooth_from(target, wanted, of)
+    builder = Builder(graph.names)
+    builder.inputs.extend(graph.inputs)
+    for node in graph.nodes:
+        builder.adopt(node)
+    outputs = dict(graph.outputs)
+    outputs.setdefault(of, target)
+    with builder:
+        loss = target
+        if cotangent:
+            product = target * builder.input(of + COTANGENT, target.type)
+            loss = op.ReduceSum(product, keepdims=0) if product.shape else product
+        gradients = {name: private.Gradient(loss, value) for name, value in wanted}
+        outputs |= {name + GRADIENT: value for name, value in gradients.items()}
+        if second:
+            parts = []
+            for name, value in gradients.items():
+                product = value * builder.input(name + VECTOR, value.type)
+                parts.append(op.ReduceSum(product, keepdims=0) if product.shape else product)
+            total = parts[0] if len(parts) == 1 else op.Sum(*parts)
+            outputs |= {name + PRODUCT: private.Gradient(total, value) for name, value in wanted}
+    made = builder.graph(graph.name, outputs)
+    return made, {name: name for name in weights}
+
+
+def differentiated(model: Imported, graph: Graph) -> ModelProto:
+    """The graph of `derivative` as a model: differentiated, optimized, lowered. Its weights that are inputs have the
+    model's values as initializers, so that they need not be fed. Raises what the passes raise."""
+    from onnx import numpy_helper
+
+    from dlc.compiler.emit import emit
+    from dlc.compiler.passes import TRAINING, run
+
+    made = emit(run(graph, TRAINING))
+    for name in graph.input_names:
+        if name in model.weights:
+            made.graph.initializer.append(numpy_helper.from_array(model.weights[name], name))
+    return made
+
+
+def reach(model: Imported) -> list[Reach]:
+    """For the model's inputs, weights and inner values: whether a gradient of its float outputs reaches them."""
+    graph = model.graph
+    outputs = [value for value in graph.outputs.values() if value.type.is_float]
+    smooth, blocked = _smooth(outputs)
+    used = {value for node in topological(graph.outputs.values()) for value in node.operands()}
+    used.update(graph.outputs.values())
+    found = []
+    for name, value in _named(graph).items():
+        if value in smooth:
+            reason = ""
+        elif not value.type.is_float:
+            reason = f"it is {value.dtype}"
+        elif value not in used:
+            reason = "no output depends on it"
+        elif value in blocked:
+            reason = blocked[value]
+        else:
+            reason = "no float output depends on it"
+        found.append(Reach(name, value, name in model.weights, value in smooth, reason))
+    return found
+
+
+def _named(graph: Graph) -> dict[str, Value]:
+    """Every value with a name: inputs first, then in the order of the nodes."""
+    named = {graph.names[value]: value for value in graph.inputs}
+    for node in graph.nodes:
+        for value in node.outputs:
+            if value in graph.names and node.op != "Constant":
+                named.setdefault(graph.names[value], value)
+    return named | {name: value for name, value in graph.outputs.items() if name not in named}
+
+
+def _value(known: dict[str, Value], name: str, flag: str) -> Value:
+    if name not in known:
+        guess = nearest(name, known)
+        hint = f"; did you mean {guess}?" if guess else ""
+        raise Underivable(f"{flag}: the model has no value called {name}{hint}")
+    return known[name]
+
+
+def _smooth(outputs: Sequence[Value]) -> tuple[set[Value], dict[Value, str]]:
+    """The values that `outputs` depend on differentiably, and why not for those that they depend on otherwise."""
+    smooth: set[Value] = set(outputs)
+    blocked: dict[Value, str] = {}
+    waiting: list[Value] = list(outputs)
+    stopped: list[tuple[Value, str]] = []
+    while waiting:
+        value = waiting.pop()
+        node = value.node
+        if node is None:
+            continue
+        reason = _obstacle(node)
+        for each in node.operands():
+            if reason or not each.type.is_float:
+                stopped.append((each, reason or f"it is {each.dtype}"))
+            elif each not in smooth:
+                smooth.add(each)
+                waiting.append(each)
+    while stopped:
+        value, reason = stopped.pop()
+        if value not in smooth and value not in blocked:
+            blocked[value] = reason
+            if value.node is not None:
+                stopped.extend((each, reason) for each in value.node.operands())
+    return smooth, blocked
+
+
+def _obstacle(node: Node) -> str:
+    rule = lookup(node.op).gradient
+    if isinstance(rule, NoGradient):
+        return f"{node.op}: {rule.reason}"
+    return f"{node.op}: dlc has no gradient for it" if rule is None else ""
+
+
+def _smooth_from(target: Value, wanted: Sequence[tuple[str, Value]], of: str) -> None:
+    smooth, blocked = _smooth([target])
+    for name, value in wanted:
+        if value not in smooth:
+            raise Underivable(f"{of} does not depend on {name} differentiably: {blocked.get(value, 'not at all')}")
+
+
+__all__ = ["Reach", "Underivable", "derivative", "differentiated", "reach"]

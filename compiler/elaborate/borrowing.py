@@ -1,0 +1,263 @@
+"""`import trunk from "trunk.onnx" { features = "inner/value" }`: a graph from elsewhere, with its weights.
+
+It is one instance. Applying it replays its nodes in the graph under construction, on the inputs that it is given, so
+that the batch can be of any size where the model allows it. Its float tensors of rank one and more are weights with
+the addresses `trunk.NAME`, but for the running statistics of a batch normalization: those are state, and stay, for the
+graph is the one of inference wherever it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dlc.compiler.build import Builder
+from dlc.compiler.elaborate.entities import POISON, Instance, Place
+from dlc.compiler.elaborate.problems import Problem
+from dlc.compiler.graph import Attribute, Graph, Node, Value, topological
+from dlc.compiler.registry import IllTyped
+from dlc.compiler.types import Array, Dim, Polynomial, Type, substitute
+from dlc.dsl import ast
+from dlc.dsl.diagnostics import nearest
+from dlc.dsl.modules import Module
+
+if TYPE_CHECKING:
+    from dlc.compiler.elaborate.context import Elaborator
+    from dlc.compiler.importer import Imported
+
+STATISTICS = {"BatchNormalization": (3, 4)}
+"""Inputs that are averages of what a net has seen: no gradient moves them."""
+
+
+@dataclass(frozen=True)
+class Borrowed:
+    """A model, and the values of it that are wanted: by the short names of the text, or else its outputs."""
+
+    path: Path
+    model: Imported
+    wanted: Mapping[str, Value]
+    named: bool
+
+    def constant(self, name: str) -> bool:
+        """Is this tensor of the model a number rather than a weight?"""
+        return self.model.weights[name].ndim == 0
+
+
+def instance_of(e: Elaborator, declaration: ast.Import, home: Module) -> Instance:
+    """The one instance of an `import`; raises Problem if the file or one of the values is not there."""
+    name = declaration.name.text
+    key = (home.file, name)
+    if key not in e.borrowed:
+        path = home.path.parent / declaration.path
+        borrowed = Borrowed(path, _read(path, declaration), {}, bool(declaration.body))
+        wanted = _wanted(borrowed.model, declaration)
+        made = Instance(None, Place((name,)), declaration.span, text=name)
+        made.borrowed = Borrowed(path, borrowed.model, wanted, borrowed.named)
+        e.borrowed[key] = made
+    return e.borrowed[key]
+
+
+def _read(path: Path, declaration: ast.Import) -> Imported:
+    from dlc.compiler.importer import BadModel
+
+    try:
+        status = path.stat()
+    except OSError:
+        beside = [each.name for each in path.parent.glob("*.onnx")] if path.parent.is_dir() else []
+        guess = nearest(path.name, beside)
+        label = f"did you mean `{guess}`?" if guess else ""
+        raise Problem("E0705", f"there is no file {path}", label, span=declaration.path_span) from None
+    try:
+        return _load(path.resolve(), status.st_mtime_ns, status.st_size)
+    except BadModel as error:
+        raise Problem("E0706", "this graph cannot be borrowed", str(error), span=declaration.path_span) from None
+
+
+@lru_cache(maxsize=4)
+def _load(path: Path, _changed: int, _size: int) -> Imported:
+    from dlc.compiler.importer import load
+
+    return load(path)
+
+
+def _wanted(model: Imported, declaration: ast.Import) -> dict[str, Value]:
+    if not declaration.body:
+        return dict(model.graph.outputs)
+    wanted: dict[str, Value] = {}
+    known = {**model.values, **model.graph.outputs}
+    for statement in declaration.body:
+        text = statement.value if isinstance(statement, ast.Assign) and len(statement.names) == 1 else None
+        if not isinstance(text, ast.Literal_) or not isinstance(text.value, str):
+            raise Problem("E0206", 'the braces of an `import` name values: `features = "pool5"`', span=statement.span)
+        assert isinstance(statement, ast.Assign)
+        short = statement.names[0]
+        if short.text in wanted:
+            raise Problem("E0202", f"`{short.text}` is given twice", span=short.span)
+        if text.value not in known:
+            guess = nearest(text.value, known)
+            label = f'did you mean "{guess}"?' if guess else ""
+            help = f"`dlc show {declaration.path} --values` lists them"
+            message = f'"{declaration.path}" has no value called "{text.value}"'
+            raise Problem("E0702", message, label, span=text.span, help=help)
+        wanted[short.text] = known[text.value]
+    return wanted
+
+
+def apply(e: Elaborator, instance: Instance, values: Sequence[Any], named: Mapping[str, Any], span: ast.Span) -> Any:
+    """The wanted values for these inputs: a record by short name, or the model's output, or a tuple of its outputs.
+
+    Raises Problem for inputs that the model does not take.
+    """
+    borrowed: Borrowed = instance.borrowed
+    graph = borrowed.model.graph
+    inputs = [name for name in graph.input_names if name not in borrowed.model.weights]
+    given = _given(instance, inputs, values, named, span)
+    if any(value is POISON for value in given.values()):
+        return POISON
+    replaced: dict[Value, Value] = {}
+    sizes: dict[str, Dim] = {}
+    for name in inputs:
+        value, declared = given[name], graph.input(name).type
+        wanted = declared.with_dtype(_working(e, declared.dtype))
+        if not isinstance(value, Value) or value.dtype != wanted.dtype or value.type.rank != wanted.rank:
+            found = value.type if isinstance(value, Value) else "no tensor"
+            raise Problem("E0301", f"`{instance.text}` takes `{name}`, {wanted}", f"this is {found}", span=span)
+        _bind(wanted, value.type, sizes, f"`{instance.text}` takes `{name}`, {wanted}", span)
+        replaced[graph.input(name)] = value
+    nodes = topological(borrowed.wanted.values())
+    weights = {graph.input(name): name for name in borrowed.model.weights}
+    statistics = {
+        node.inputs[index] for node in nodes for index in STATISTICS.get(node.op, ()) if index < len(node.inputs)
+    }
+    read = dict.fromkeys(value for node in nodes for value in node.operands() if value in weights)
+    for value in dict.fromkeys((*read, *(value for value in borrowed.wanted.values() if value in weights))):
+        replaced[value] = _weight(e, instance, weights[value], "state" if value in statistics else "parameter")
+    _replay(e, instance, nodes, graph, replaced, sizes, span)
+    results = {name: replaced.get(value, value) for name, value in borrowed.wanted.items()}
+    if borrowed.named:
+        return results
+    return next(iter(results.values())) if len(results) == 1 else tuple(results.values())
+
+
+def _given(
+    instance: Instance, inputs: list[str], values: Sequence[Any], named: Mapping[str, Any], span: ast.Span
+) -> dict[str, Any]:
+    takes = f"its inputs are {', '.join(f'`{name}`' for name in inputs)}"
+    if len(values) > len(inputs):
+        text = f"`{instance.text}` has {len(inputs)} inputs and is given {len(values)}"
+        raise Problem("E0205", text, span=span, notes=(takes,))
+    given = dict(zip(inputs, values, strict=False))
+    for name, value in named.items():
+        if name not in inputs or name in given:
+            raise Problem("E0205", f"`{instance.text}` has no further input `{name}`", span=span, notes=(takes,))
+        given[name] = value
+    missing = [name for name in inputs if name not in given]
+    if missing:
+        raise Problem("E0205", f"`{instance.text}` needs its input `{missing[0]}`", span=span, notes=(takes,))
+    return given
+
+
+def _bind(declared: Type, found: Type, sizes: dict[str, Dim], what: str, span: ast.Span) -> None:
+    """Read the model's named sizes off an input. A batch that the model fixes at 1 may be another: the nodes decide."""
+    for axis, (wanted, actual) in enumerate(zip(declared.shape, found.shape, strict=True)):
+        if isinstance(wanted, Polynomial):
+            bound = sizes.setdefault(str(wanted), actual)
+            if bound != actual:
+                raise Problem("E0301", what, f"{wanted} is {bound} and {actual}", span=span)
+        elif wanted != actual and not (axis == 0 and wanted == 1):
+            raise Problem("E0301", what, f"this is {found}", span=span)
+
+
+def _working(e: Elaborator, dtype: str) -> str:
+    return e.mode.working if dtype == "f32" else dtype
+
+
+def _weight(e: Elaborator, instance: Instance, name: str, role: str) -> Value:
+    array: Array = instance.borrowed.model.weights[name]
+    dtype = _working(e, str(instance.borrowed.model.graph.input(name).dtype))
+    if instance.borrowed.constant(name):
+        return e.builder.constant(array, dtype)
+    instance.parameters.setdefault(name, f"{instance.address}.{name}")
+    type = Type(dtype, tuple(array.shape))
+    return e.parameter(instance.parameters[name], type, role, lambda: e.builder.constant(array, dtype), instance.span)
+
+
+def _replay(
+    e: Elaborator, instance: Instance, nodes: Sequence[Node], graph: Graph, replaced: dict[Value, Value],
+    sizes: Mapping[str, Dim], span: ast.Span,
+) -> None:  # fmt: skip
+    for node in nodes:
+        try:
+            made = _again(e.builder, node, replaced, sizes, e.mode.working)
+        except IllTyped as error:
+            name = graph.names.get(node.output)
+            where = f'{node.op}, which gives "{name}"' if name else f"a {node.op}"
+            text = f"`{instance.text}` cannot be applied to these: {where}"
+            raise Problem("E0301", text, str(error), span=span) from None
+        for old, new in zip(node.outputs, made.outputs, strict=True):
+            replaced[old] = new
+            if old in graph.names:
+                e.label(new, f"{instance.address}.{graph.names[old]}")
+
+
+def _again(
+    builder: Builder, node: Node, replaced: Mapping[Value, Value], sizes: Mapping[str, Dim], working: str
+) -> Node:
+    """A node of the model on other inputs, its sizes and its floats those of the graph that it is put into."""
+    inputs = tuple(replaced.get(value, value) if value is not None else None for value in node.inputs)
+    attributes = {name: _adapted(name, value, sizes, working) for name, value in node.attributes.items()}
+    bodies = tuple(_body(body, replaced, sizes, working) for body in node.bodies)
+    return builder.add(node.op, inputs, attributes, bodies, len(node.outputs))
+
+
+def _body(body: Graph, around: Mapping[Value, Value], sizes: Mapping[str, Dim], working: str) -> Graph:
+    builder = Builder()
+    replaced = dict(around)
+    for value in body.inputs:
+        type = _type(value.type, sizes, working)
+        replaced[value] = builder.input(body.names.get(value, f"i{len(builder.inputs)}"), type)
+    for node in body.nodes:
+        made = _again(builder, node, replaced, sizes, working)
+        replaced.update(zip(node.outputs, made.outputs, strict=True))
+    return builder.graph(body.name, {name: replaced.get(value, value) for name, value in body.outputs.items()})
+
+
+def _adapted(name: str, value: Attribute, sizes: Mapping[str, Dim], working: str) -> Attribute:
+    if isinstance(value, Polynomial):
+        return substitute(value, sizes)
+    if isinstance(value, Type):
+        return _type(value, sizes, working)
+    if isinstance(value, tuple):
+        return tuple(_adapted(name, each, sizes, working) for each in value)
+    if working == "f32":
+        return value
+    if name in ("to", "dtype") and value == "f32":
+        return working
+    if name == "value" and getattr(value, "dtype", None) == "float32":
+        return value.astype("float64")
+    return value
+
+
+def _type(type: Type, sizes: Mapping[str, Dim], working: str) -> Type:
+    dtype = working if type.dtype == "f32" else type.dtype
+    return Type(dtype, tuple(substitute(dim, sizes) for dim in type.shape))
+
+
+def files_of(module: Module) -> list[Path]:
+    """The models that a file imports, and the files in which they keep their tensors."""
+    found: list[Path] = []
+    for declaration in module.source.declarations:
+        if isinstance(declaration, ast.Import):
+            path = module.path.parent / declaration.path
+            arrays = _read(path, declaration).weights.values()
+            apart = {Path(str(each.filename)) for each in arrays if isinstance(each, np.memmap) and each.filename}
+            found += [path, *sorted(apart)]
+    return found
+
+
+__all__ = ["Borrowed", "apply", "files_of", "instance_of"]

@@ -1,0 +1,370 @@
+"""The nodes of a model, one after the other, as nodes of a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dlc.compiler.build import Builder, current, private
+from dlc.compiler.graph import Graph, Value
+from dlc.compiler.importing import control, functions
+from dlc.compiler.importing.attributes import plain_attributes
+from dlc.compiler.importing.contents import Shapes, at_least, symbolic
+from dlc.compiler.importing.errors import BadModel, Reason, Refused
+from dlc.compiler.importing.hints import NOTHING, declared
+from dlc.compiler.importing.tensors import array_of
+from dlc.compiler.importing.versions import Application, converted
+from dlc.compiler.ops.schema import OPSET, Partial
+from dlc.compiler.registry import Call, IllTyped, operators
+from dlc.compiler.types import Array
+
+if TYPE_CHECKING:
+    from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto
+    from onnx.defs import OpSchema
+
+_RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"})
+_REFUSED: Mapping[str, Reason] = {
+    **dict.fromkeys(
+        ("ConcatFromSequence", "SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert",
+         "SequenceLength", "SequenceMap", "SplitToSequence"), Reason.SEQUENCE),
+    **dict.fromkeys(("Optional", "OptionalGetElement", "OptionalHasElement"), Reason.OPTIONAL),
+    **dict.fromkeys(
+        ("ImageDecoder", "RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit"),
+        Reason.STRING),
+}  # fmt: skip
+_DEPRECATED = ("GroupNormalization", "Scatter", "Upsample")  # at a version that models still hold
+_FOLDED = 64  # elements of a result that is computed at once, so that type rules can read it
+_READ = 4096  # and of what it is computed from
+
+
+@dataclass(slots=True)
+class Scope:
+    """What names mean: in a graph, in a body (which sees the graph around it), or in a function (which does not)."""
+
+    opsets: Mapping[str, int]
+    values: dict[str, Value | None] = field(default_factory=dict)
+    around: Scope | None = None
+    hints: Mapping[str, Partial] = field(default_factory=dict)
+    attributes: Mapping[str, AttributeProto] | None = None  # of the call, in a function
+    depth: int = 0
+
+    def find(self, name: str) -> Value | None:
+        """The value of a name; raises BadModel for one that nothing has defined yet."""
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.values:
+                return scope.values[name]
+            scope = scope.around
+        raise BadModel(f"it reads {name!r}, which is not defined before it")
+
+    @property
+    def version(self) -> int:
+        return self.opsets.get("", OPSET)
+
+
+class Reader:
+    """Reads nodes into the current builder."""
+
+    def __init__(self, file: str, folder: Path | None, known: Mapping[functions.Key, FunctionProto]) -> None:
+        self.file = file
+        self.folder = folder
+        self.shapes = Shapes()
+        self._functions = known
+        self._sites = 0
+
+    def nodes(self, nodes: Sequence[NodeProto], scope: Scope) -> None:
+        """Read nodes in their order; their outputs enter the scope. Raises BadModel."""
+        for node in nodes:
+            with self._named(node):
+                self._node(node, scope)
+
+    @contextmanager
+    def _named(self, node: NodeProto) -> Iterator[None]:
+        try:
+            yield
+        except (BadModel, IllTyped) as error:
+            if getattr(error, "placed", False):
+                raise
+            name = node.name or next(iter(node.output), "")
+            text = f"{self.file}: the node {name!r} ({node.op_type}): {error}"
+            placed = Refused(error.reason, text) if isinstance(error, Refused) else BadModel(text)
+            placed.placed = True  # type: ignore[attr-defined]
+            raise placed from None
+
+    def _node(self, node: NodeProto, scope: Scope) -> None:
+        domain = functions.domain_of(node.domain)
+        function = self._functions.get(functions.key_of(node))
+        if function is not None:
+            self._call(node, function, scope)
+            return
+        if domain:
+            if domain not in scope.opsets:
+                raise BadModel(f"the model does not import the domain {domain!r}")
+            if not self._expand(node, scope.opsets[domain], scope):
+                raise Refused(Reason.DOMAIN, f"an operator of the domain {domain!r}; dlc has ONNX's own")
+            return
+        schema = _schema(node.op_type, scope.version)
+        if schema is None:
+            raise BadModel(f"opset {scope.version} has no operator {node.op_type}")
+        if node.op_type in _REFUSED:
+            raise Refused(_REFUSED[node.op_type], f"dlc does not have {_REFUSED[node.op_type].value}")
+        outputs = len(node.output)
+        while outputs and not node.output[outputs - 1]:
+            outputs -= 1
+        self._check(node, schema)
+        if node.op_type in control.READERS:
+            converted(Application(node.op_type, schema.since_version, [], {}, outputs))
+            results: Sequence[Value] = control.READERS[node.op_type](self, node, scope)
+        elif _schema(node.op_type, OPSET) is None and node.op_type not in operators():
+            if not self._expand(node, scope.version, scope):
+                raise Refused(Reason.OPSET, f"opset {schema.since_version} brought it, and gave it no function body")
+            return
+        else:
+            attributes = plain_attributes(node, scope.attributes, self.folder)
+            inputs = [scope.find(name) if name else None for name in node.input]
+            application = Application(node.op_type, schema.since_version, inputs, attributes, outputs)
+            hints = [_hint(scope, name) for name in node.output]
+            made = converted(application)
+            results = made if made is not None else self.apply(application, hints)
+        if len(results) < outputs:
+            raise BadModel(f"it has {outputs} outputs, {node.op_type} gives {len(results)}")
+        for name, value in zip(node.output, results, strict=False):
+            if name:
+                self.define(scope, name, value)
+
+    def define(self, scope: Scope, name: str, value: Value) -> None:
+        """Give a value its name; raises BadModel for a name that is taken."""
+        if name in scope.values:
+            raise BadModel(f"the name {name!r} is defined twice")
+        value = self.shapes.settled(value)
+        scope.values[name] = value
+        if scope.around is None and scope.attributes is None:
+            current().names.setdefault(value, name)
+
+    def apply(self, a: Application, hints: Sequence[Partial] = ()) -> Sequence[Value]:
+        """The outputs of an application in opset 21's form. Raises BadModel."""
+        if a.op == "Constant":
+            return [current().constant(_constant(a.attributes))]
+        for index, value in enumerate(a.inputs):
+            if value is not None and value.op not in (None, "Constant"):
+                a.inputs[index] = self.shapes.settled(value)
+        attributes = dict(a.attributes)
+        if (a.op in _RANDOM or (a.op == "Dropout" and len(a.inputs) > 2)) and "seed" not in attributes:
+            attributes["site"] = self._sites
+            self._sites += 1
+        call = Call(a.op, _trimmed(a.inputs), attributes, (), a.outputs)
+        try:
+            if a.op == "Slice" and self._may_run_off(call):
+                raise IllTyped("whether the slice runs off the end depends on data")
+            node = current().add(a.op, a.inputs, attributes, outputs=a.outputs)
+            if len(node.outputs) < a.outputs:
+                raise IllTyped(f"dlc has {len(node.outputs)} outputs of {a.op}, not {a.outputs}")
+        except IllTyped as error:
+            types = declared(call, hints, error)
+            node = current().add(a.op, a.inputs, {**attributes, "declared": types}, outputs=a.outputs)
+        folded = _folded(node.op, node.inputs, node.outputs)
+        if folded is not None:
+            return folded
+        x = node.inputs[0] if node.inputs else None
+        if a.op in ("Reshape", "Expand") and "declared" not in node.attributes and symbolic(node.output.shape):
+            assert x is not None
+            if node.output.shape == x.shape:
+                return [x]
+            made: Value = (private.ReshapeTo if a.op == "Reshape" else private.ExpandTo)(x, shape=node.output.shape)
+            return [made]
+        return node.outputs
+
+    def _may_run_off(self, call: Call) -> bool:
+        """Whether a slice names places of a symbolic axis that it may not have: the rule takes them to be there.
+
+        Up to one element is taken to be there: an empty batch is none.
+        """
+        given = [self.shapes.of(call.inputs[i]) if call.has(i) else None for i in range(1, 5)]
+        x, starts, ends, axes = call.type(0), given[0], given[1], given[2]
+        if starts is None or ends is None:
+            return False
+        for start, end, axis in zip(starts, ends, axes if axes is not None else range(len(starts)), strict=False):
+            size = x.shape[axis] if isinstance(axis, int) and -x.rank <= axis < x.rank else 0
+            if not isinstance(size, int):
+                for bound in (start, end):
+                    if isinstance(bound, int) and 1 < abs(bound) < 1 << 30 and not at_least(size, abs(bound)):
+                        return True
+        return False
+
+    def _call(self, node: NodeProto, function: FunctionProto, scope: Scope) -> None:
+        if len(node.input) > len(function.input) or len(node.output) > len(function.output):
+            raise BadModel(
+                f"it has {len(node.input)} inputs and {len(node.output)} outputs; its function has"
+                f" {len(function.input)} and {len(function.output)}"
+            )
+        given = {attribute.name: self._resolved(attribute, scope) for attribute in node.attribute}
+        attributes = {default.name: default for default in function.attribute_proto}
+        attributes.update((name, value) for name, value in given.items() if value is not None)
+        opsets = {functions.domain_of(each.domain): each.version for each in function.opset_import}
+        inner = Scope({**scope.opsets, **opsets}, attributes=attributes, depth=scope.depth + 1)
+        if inner.depth > functions.DEEPEST:
+            raise BadModel(f"functions in functions, {inner.depth} deep; {functions.DEEPEST} is the most")
+        for index, name in enumerate(function.input):
+            given_name = node.input[index] if index < len(node.input) else ""
+            inner.values[name] = scope.find(given_name) if given_name else None
+        self.nodes(function.node, inner)
+        for name, inside in zip(node.output, function.output, strict=False):
+            if name:
+                value = inner.find(inside)
+                if value is None:
+                    raise BadModel(f"the function {function.name} does not give {inside!r}")
+                self.define(scope, name, value)
+
+    @staticmethod
+    def _resolved(attribute: AttributeProto, scope: Scope) -> AttributeProto | None:
+        if not attribute.ref_attr_name:
+            return attribute
+        return (scope.attributes or {}).get(attribute.ref_attr_name)
+
+    def _expand(self, node: NodeProto, version: int, scope: Scope) -> bool:
+        from onnx import helper
+
+        from dlc.compiler.types import ONNX_NUMBER
+
+        values = [scope.find(name) if name else None for name in node.input]
+        types = [
+            b"" if value is None else helper.make_tensor_type_proto(
+                ONNX_NUMBER[value.dtype], [dim if isinstance(dim, int) else str(dim) for dim in value.shape]
+            ).SerializeToString()
+            for value in values
+        ]  # fmt: skip
+        try:
+            function = functions.defined_by(node, version, types)
+        except Exception as error:  # the binding raises several kinds
+            raise BadModel(f"it has no function body here: {error}") from None
+        if function is None:
+            return False
+        full = type(node)()
+        full.CopyFrom(node)
+        schema = _schema(node.op_type, version, node.domain)
+        present = {attribute.name for attribute in node.attribute}
+        for name, known in schema.attributes.items() if schema is not None else ():
+            if name not in present and known.default_value.name:
+                full.attribute.append(known.default_value)
+        self._call(full, function, scope)
+        return True
+
+    def body(self, proto: GraphProto, scope: Scope, types: Sequence[Any]) -> Graph:
+        """A body as a graph of its own, its inputs of given types. Raises BadModel."""
+        if len(types) != len(proto.input):
+            raise BadModel(f"its body {proto.name!r} takes {len(proto.input)} values; it is given {len(types)}")
+        inner = self.inner(proto, scope)
+        builder = Builder()
+        with builder:
+            for info, type in zip(proto.input, types, strict=True):
+                inner.values[info.name] = builder.input(info.name, type)
+            self.contents(proto, inner)
+            outputs = {info.name: self.result(inner, info.name) for info in proto.output}
+        if len(outputs) != len(proto.output):
+            raise BadModel(f"its body {proto.name!r} gives one value twice under one name")
+        return builder.graph(proto.name, outputs)
+
+    def inner(self, proto: GraphProto, scope: Scope) -> Scope:
+        from dlc.compiler.importing.hints import said
+
+        hints = {info.name: said(info.type) for info in (*proto.value_info, *proto.output)}
+        inner = Scope(scope.opsets, {}, scope, hints, scope.attributes, scope.depth + 1)
+        if inner.depth > functions.DEEPEST:
+            raise BadModel(f"bodies in bodies, {inner.depth} deep; {functions.DEEPEST} is the most")
+        return inner
+
+    def contents(self, proto: GraphProto, scope: Scope) -> None:
+        """A body's initializers and nodes."""
+        if proto.sparse_initializer:
+            raise Refused(Reason.SPARSE, f"its body {proto.name!r} has sparse tensors, which dlc does not have")
+        for tensor in proto.initializer:
+            array = array_of(tensor, self.folder, f"the initializer {tensor.name!r}")
+            scope.values.setdefault(tensor.name, current().constant(array))
+        self.nodes(proto.node, scope)
+
+    @staticmethod
+    def result(scope: Scope, name: str) -> Value:
+        value = scope.find(name)
+        if value is None:
+            raise BadModel(f"its result {name!r} is missing")
+        return value
+
+    @staticmethod
+    def _check(node: NodeProto, schema: OpSchema) -> None:
+        names = {attribute.name for attribute in node.attribute}
+        unknown = sorted(names - schema.attributes.keys())
+        if unknown:
+            raise BadModel(f"{node.op_type} of opset {schema.since_version} has no attribute {', '.join(unknown)}")
+        missing = [name for name, known in schema.attributes.items() if known.required and name not in names]
+        if missing:
+            raise BadModel(f"the attribute {', '.join(missing)} is missing")
+        if not schema.min_input <= len(node.input) <= schema.max_input:
+            raise BadModel(f"it has {len(node.input)} inputs; {schema.min_input} to {schema.max_input} are expected")
+
+
+def _hint(scope: Scope, name: str) -> Partial:
+    return scope.hints.get(name, NOTHING)
+
+
+@cache
+def _schema(op: str, version: int, domain: str = "") -> OpSchema | None:
+    from onnx import defs
+
+    try:
+        schema: OpSchema = defs.get_schema(op, version, domain)
+    except defs.SchemaError:
+        return None
+    return None if schema.deprecated and op not in _DEPRECATED else schema
+
+
+def _trimmed(inputs: Sequence[Value | None]) -> tuple[Value | None, ...]:
+    end = len(inputs)
+    while end and inputs[end - 1] is None:
+        end -= 1
+    return tuple(inputs[:end])
+
+
+def _constant(attributes: Mapping[str, Any]) -> Array:
+    if len(attributes) != 1:
+        raise BadModel(f"a Constant has one attribute, not {len(attributes)}")
+    ((name, value),) = attributes.items()
+    match name:
+        case "value":
+            array: Array = value
+            return array
+        case "value_int" | "value_ints":
+            return np.array(value, np.int64)
+        case "value_float" | "value_floats":
+            return np.array(value, np.float32)
+    raise Refused(Reason.STRING, "a Constant of strings, which dlc does not have")
+
+
+def _folded(name: str, inputs: Sequence[Value | None], outputs: Sequence[Value]) -> Sequence[Value] | None:
+    """What a node of small constants gives, as constants."""
+    if not inputs or name in _RANDOM or name.startswith("dlc."):
+        return None
+    for value in inputs:
+        if value is not None and (value.constant is None or value.constant.size > _READ):
+            return None
+    if not all(value.type.is_static and value.type.size <= _FOLDED for value in outputs):  # type: ignore[operator]
+        return None
+    from dlc.compiler.evaluate import evaluate_node
+
+    node = outputs[0].node
+    assert node is not None
+    try:
+        arrays = evaluate_node(node, [None if value is None else value.constant for value in inputs])
+    except Exception:  # the reference raises whatever it meets; the node then stays as it is
+        return None
+    if any(array.shape != value.shape for array, value in zip(arrays, outputs, strict=True)):
+        return None
+    return [current().constant(array, value.dtype) for array, value in zip(arrays, outputs, strict=True)]
+
+
+__all__ = ["Reader", "Scope"]

@@ -1,0 +1,70 @@
+"""`dlc grad`: the gradient graph of an ONNX model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dlc.runtime.cli.terminal import Terminal, file_size, plural
+from dlc.runtime.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from dlc.compiler.importer import Imported
+
+ONNX = ".onnx"
+
+
+def grad(
+    model: str, of: str | None, wrt: Sequence[str], output: str, cotangent: bool, second: bool, terminal: Terminal
+) -> None:
+    """Raises UsageError and InputError, and BadModel for a model that cannot be read."""
+    from dlc.compiler.derivative import Underivable, derivative, differentiated
+    from dlc.compiler.emit import save
+
+    out = Path(output)
+    if out.suffix.lower() != ONNX:
+        raise UsageError(f"expected the name of an {ONNX} file for -o, found {output}")
+    loaded = load(model)
+    names = [name.strip() for each in wrt for name in each.split(",") if name.strip()]
+    target = of or _only(loaded, model)
+    try:
+        graph, weights = derivative(loaded, target, names, cotangent=cotangent, second=second)
+        made = differentiated(loaded, graph)
+    except Underivable as error:
+        raise InputError(
+            str(error), f"`dlc show {model} --values` lists the values, and which a gradient reaches"
+        ) from None
+    save(made, out)
+    size = file_size(out.stat().st_size)
+    terminal.say(f"{out}  {size}  {plural(len(made.graph.node), 'node')}")
+    takes = {name: str(graph.input(name).type) for name in graph.input_names}
+    gives = {name: str(value.type) for name, value in graph.outputs.items()}
+    rows = [
+        ("  takes", name, type, "the model's value, unless fed" if name in weights else "")
+        for name, type in takes.items()
+    ]
+    rows += [("  gives", name, type, "") for name, type in gives.items()]
+    terminal.table(rows)
+    terminal.result({"file": str(out), "inputs": takes, "outputs": gives, "weights": list(weights)})
+
+
+def load(model: str) -> Imported:
+    """The model in a file. Raises InputError for what is no such file, and BadModel."""
+    from dlc.compiler.importer import load
+
+    path = Path(model)
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
+    if path.suffix.lower() == ".net":
+        raise InputError(
+            f"expected an {ONNX} file, found {path}", f"`dlc compile {path}` writes the training step of a .net file"
+        )
+    return load(path)
+
+
+def _only(model: Imported, file: str) -> str:
+    outputs = list(model.graph.outputs)
+    if len(outputs) == 1:
+        return outputs[0]
+    raise UsageError(f"{file} has several outputs: {', '.join(outputs)}", f"name one: --of {outputs[0]}")

@@ -1,0 +1,1 @@
+"""Pictures of networks: nets and training steps as boxes, laid out in layers, written as SVG."""

@@ -1,0 +1,119 @@
+"""Gradients where rules branch: bounds, exponents that are constants, element types that differ, symbolic sizes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from oracles import Array, Case, assert_gradients, draw, first_order, second_order
+
+from dlc.compiler.build import Builder, op, private
+from dlc.compiler.evaluate import evaluate
+from dlc.compiler.passes.differentiate import differentiate
+from dlc.compiler.types import Type, symbol
+
+AT = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
+BOUNDS: list[tuple[float | None, float | None]] = [(-1, 1), (1, -1), (None, 1), (-1, None)]
+
+
+@pytest.mark.parametrize("bounds", BOUNDS, ids=str)
+def test_the_gradient_by_the_bounds_of_clip_is_as_in_pytorch(bounds: tuple[float | None, float | None]) -> None:
+    """Also where an element lies on a bound: there it is the element's."""
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle; the extra `peers` installs it")
+    arrays = [AT, *(None if bound is None else np.array(float(bound)) for bound in bounds)]
+    case = Case("Clip", tuple(arrays))
+    results = evaluate(first_order(case), case.feeds())
+    given = [None if array is None else torch.tensor(array, requires_grad=True) for array in arrays]
+    y = torch.clamp(*given)
+    weights, squares = torch.tensor(draw(100, *AT.shape)), torch.tensor(draw(200, *AT.shape))
+    (y * weights + 0.5 * y * y * squares).sum().backward()
+    for i, tensor in enumerate(given):
+        if tensor is not None:
+            np.testing.assert_allclose(results[f"x{i}"], tensor.grad.numpy(), rtol=1e-12, err_msg=f"input {i}")
+
+
+EXPONENTS: list[Array] = [np.array([2.0, 0.5, -1.0]), np.array([3, 1, 2]), np.array([[2.0], [3.0]])]
+
+
+@pytest.mark.parametrize("exponent", EXPONENTS, ids=str)
+def test_constant_exponents_for_each_element(exponent: Array) -> None:
+    case = Case("Pow", (draw(3, 2, 3, low=0.5), exponent), fixed=(1,))
+    assert_gradients(first_order(case), case.feeds())
+    assert_gradients(second_order(case), case.feeds(), rtol=2e-5)
+
+
+def test_the_constant_exponent_0_has_the_derivative_0_everywhere() -> None:
+    case = Case("Pow", (np.array([0.0, 2.0, -1.0]), np.array(0.0)), fixed=(1,))
+    assert evaluate(first_order(case), case.feeds())["x0"].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("exponent", [2.0, 3.0])
+def test_squares_and_cubes_have_products_as_derivatives(exponent: float) -> None:
+    case = Case("Pow", (draw(1, 3), np.array(exponent)), fixed=(1,))
+    assert [node.op for node in first_order(case).nodes].count("Pow") == 1
+
+
+def test_the_second_derivative_by_an_exponent_is_finite_where_the_base_is_0() -> None:
+    case = Case("Pow", (np.array([0.0, 2.0]), np.array([3.0, 2.0])))
+    for name, array in evaluate(second_order(case), case.feeds()).items():
+        assert np.isfinite(array).all(), name
+
+
+def test_an_exponent_of_another_element_type_has_a_gradient_of_that_type() -> None:
+    with Builder() as b:
+        x, k = b.input("x", Type("f64", (3,))), b.input("k", Type("f32", ()))
+        loss = op.ReduceSum(op.Pow(x, k), keepdims=0)
+        dx, dk = private.Gradient(loss, x), private.Gradient(loss, k)
+        graph = differentiate(b.graph("power", {"dx": dx, "dk": dk}))
+    at = np.array([0.5, 1.5, 2.0])
+    found = evaluate(graph, {"x": at, "k": np.float32(2.0)})
+    assert found["dk"].dtype == np.float32
+    np.testing.assert_allclose(found["dx"], 2 * at, rtol=1e-6)
+    np.testing.assert_allclose(found["dk"], (at**2 * np.log(at)).sum(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["GlobalAveragePool", "GlobalMaxPool"])
+def test_global_pools_of_pictures_of_any_size(kind: str) -> None:
+    """The number of elements is known only at run time."""
+    array = (np.random.default_rng(1).permutation(2 * 3 * 4 * 5).reshape(2, 3, 4, 5) - 60.25) * 0.1
+    with Builder() as b:
+        x = b.input("x0", Type("f64", (symbol("B"), 3, symbol("H"), symbol("W"))))
+        weights = b.constant(draw(2, 3, 1, 1))
+        pooled: Any = op[kind](x)
+        loss = op.ReduceSum(weights * (pooled * pooled), keepdims=0)
+        graph = differentiate(b.graph("pooled", {"loss": loss, "x0": private.Gradient(loss, x)}))
+    assert_gradients(graph, {"x0": array})
+
+
+@pytest.mark.parametrize("mode", ["reflect", "edge", "wrap"])
+@pytest.mark.parametrize("pads", [(0, 2, 0, 0), (0, 0, 0, 2), (1, 0, 0, 1)], ids=str)
+def test_padding_on_one_side_alone(mode: str, pads: tuple[int, ...]) -> None:
+    case = Case("Pad", (draw(1, 4, 5), np.array(pads)), {"mode": mode})
+    assert_gradients(first_order(case), case.feeds())
+
+
+def test_a_pad_value_of_rank_1_has_a_gradient_of_rank_1() -> None:
+    case = Case("Pad", (draw(1, 4, 5), np.array([1, 2, 0, 1]), np.array([0.7])))
+    graph = first_order(case)
+    assert graph.outputs["x2"].shape == (1,)
+    assert_gradients(graph, case.feeds())
+
+
+def test_axes_of_pads_in_another_order() -> None:
+    case = Case("Pad", (draw(1, 4, 5, 3), np.array([1, 2, 3, 0]), None, np.array([2, 0])))
+    graph = first_order(case)
+    assert_gradients(graph, case.feeds())
+    np.testing.assert_allclose(evaluate(graph, case.feeds())["x0"].shape, (4, 5, 3))
+
+
+@pytest.mark.parametrize("bounds", [(-1.0, 1.0), (1.0, -1.0), (1.0, 1.0)], ids=str)
+def test_one_of_clips_three_inputs_takes_each_cotangent(bounds: tuple[float, float]) -> None:
+    """Also where the bounds meet."""
+    with Builder() as b:
+        values = [b.input(name, Type("f64", shape)) for name, shape in (("x", (5,)), ("low", ()), ("high", ()))]
+        loss = op.ReduceSum(op.Clip(*values), keepdims=0)
+        graph = differentiate(b.graph("clipped", {b.names[x]: private.Gradient(loss, x) for x in values}))
+    found = evaluate(graph, {"x": AT, "low": np.array(bounds[0]), "high": np.array(bounds[1])})
+    assert set(found["x"]) <= {0, 1}
+    assert found["x"].sum() + found["low"] + found["high"] == len(AT)
