@@ -65,4 +65,4 @@ bench: setup ## measure against the peers (they are installed first)
 	$(BIN)/python -m bench
 
 clean: ## remove the environment and everything that was built
-	rm -rf $(VENV) .types demo build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) .types demo build dist docs/node/node_modules *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -4,12 +4,17 @@
 - diabetes: linear regression, R2 on the same five folds as scikit-learn's least squares on the same features.
 - digits:   LeNet-5 on 1,000 held-out digits, seeds 0, 1, 2; the weights are those that were best on the dev split.
 - fashion:  LeNet-5 on Fashion-MNIST's official test split; needs the set's four files: `--fashion FOLDER`.
+- faces:    40 people, five pictures of each to learn from and five to be tested on, seeds 0, 1, 2: EfficientNet-Lite0
+            with a new head (backbone frozen, then its last stage unfrozen) beside a small net from scratch. Nothing is
+            chosen on the test split (last weights).
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -34,17 +39,20 @@ def main() -> None:
             report(given.fashion)
 
 
-def trained(spec: str, run: str, split: str, weights: str, seed: int = 0, **lets: str) -> dict[str, float]:
-    """Train a spec in a fresh folder and evaluate it on a split."""
+def trained(
+    spec: str, run: str, split: str, weights: str, seed: int = 0, keep: Path | None = None, after: Path | None = None,
+    **lets: str,
+) -> dict[str, float]:  # fmt: skip
+    """Train a spec in a fresh folder (that stays, if `keep` names one) and evaluate it on a split."""
     from dlc.compiler.program import Program
     from dlc.runtime.evaluate import evaluate
     from dlc.runtime.report.display import Display
     from dlc.runtime.train import Options, View, train
 
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "run"
+        folder = keep or Path(temporary) / "run"
         quiet = View(display=partial(Display, quiet=True))
-        train(Program.open(SPECS / spec, lets), run, folder, Options(seed=seed), quiet)
+        train(Program.open(SPECS / spec, lets), run, folder, Options(seed=seed, after=after), quiet)
         return dict(evaluate(folder, split, weights).values)
 
 
@@ -86,6 +94,24 @@ def fashion(folder: Path | None) -> None:
     show("fashion: LeNet-5, official test split", [found], "(to reach: 0.895)")
 
 
+def faces(_: Path | None) -> None:
+    backbone = SPECS / "efficientnet_lite0.onnx"
+    if not backbone.exists():
+        script = SPECS.parent / "docs" / "efficientnet_lite0.py"
+        subprocess.run([sys.executable, str(script), str(backbone)], check=True)
+    settled, tuned, scratch = [], [], []
+    for seed in range(3):
+        with tempfile.TemporaryDirectory() as temporary:
+            first = Path(temporary) / "settle"
+            settled.append(trained("faces.net", "settle", "test", "last", seed, keep=first)["acc"])
+            tuned.append(trained("faces.net", "tune", "test", "last", seed, after=first)["acc"])
+        scratch.append(trained("faces.net", "scratch", "test", "last", seed)["acc"])
+    show("faces: head on a frozen backbone", settled, f"median {statistics.median(settled):.4f}")
+    show("faces: last stage unfrozen", tuned, f"median {statistics.median(tuned):.4f}")
+    verdict = f"median {statistics.median(scratch):.4f} (each to be below the one fine-tuned)"
+    show("faces: a small net from scratch", scratch, verdict)
+
+
 def show(what: str, values: list[float], verdict: str) -> None:
     print(f"{what:<40}{'  '.join(f'{value:.4f}' for value in values)}   {verdict}", flush=True)
 
@@ -95,6 +121,7 @@ REPORTS: dict[str, Callable[[Path | None], None]] = {
     "diabetes": diabetes,
     "digits": digits,
     "fashion": fashion,
+    "faces": faces,
 }
 
 if __name__ == "__main__":

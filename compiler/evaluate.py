@@ -215,7 +215,8 @@ def _if(node: Node, inputs: Sequence[Any], sizes: Mapping[str, int], around: Map
 
 
 def _loop(node: Node, inputs: Sequence[Any], sizes: Mapping[str, int], around: Mapping[Value, Array]) -> list[Array]:
-    count, condition, *carries = [*inputs, *[None] * (2 - len(inputs))]
+    count, condition = (inputs[i] if i < len(inputs) else None for i in (0, 1))
+    carries: list[Any] = list(inputs[2:])
     rows: list[list[Array]] = [[] for _ in range(len(node.outputs) - len(carries))]
     going = condition is None or bool(condition)
     turn = 0

@@ -141,6 +141,9 @@ class _Importer:
 
     def imported(self) -> Imported:
         proto, scope = self._proto, self._scope
+        for each in (proto, *proto.input, *proto.output, *proto.initializer):
+            if not isinstance(each.name, str):
+                raise BadModel(f"the name {each.name!r} is not UTF-8")
         if proto.sparse_initializer:
             raise Refused(Reason.SPARSE, "it has sparse tensors, which dlc does not have")
         builder = Builder()
@@ -150,7 +153,8 @@ class _Importer:
                 if info.name not in held:
                     if info.name in scope.values or not info.name:
                         raise BadModel(f"two inputs are called {info.name!r}")
-                    scope.values[info.name] = builder.input(info.name, self._type(info.type, f"the input {info.name!r}"))
+                    type = self._type(info.type, f"the input {info.name!r}")
+                    scope.values[info.name] = builder.input(info.name, type)
             self._initializers(builder)
             self._reader.nodes(proto.node, scope)
             outputs: dict[str, Value] = {}
@@ -208,6 +212,8 @@ class _Importer:
         """A dimension by the model's name for it, made one that can be written: `batch size` is `batch_size`."""
         if not name:
             return unknown()
+        if not isinstance(name, str):
+            raise BadModel(f"the name of a dimension, {name!r}, is not UTF-8")
         if name not in self._dims:
             plain = re.sub(r"\W", "_", name, flags=re.ASCII)
             plain = f"d_{plain}" if not plain.isidentifier() or plain == "_" else plain

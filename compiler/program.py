@@ -24,6 +24,9 @@ from dlc.compiler.unit import Unit, elaborator, fail, outermost, position
 from dlc.dsl import ast, modules
 from dlc.dsl.diagnostics import Diagnostic, SourceError
 
+PLAIN = (int, float, str, list, tuple, type(None))
+"""What a `let` can be for the record."""
+
 PRELUDE = Path(__file__).parent / "prelude"
 
 
@@ -94,7 +97,7 @@ class Program:
                 frame = outermost(self, let.name.text, let.span)
                 values[let.name.text] = expressions.evaluate(e, ast.Ref(let.name.text, span=let.name.span), frame)
         fail(e)
-        return {name: value for name, value in values.items() if isinstance(value, int | float | str | list | None)}
+        return {name: _plain(value) for name, value in values.items() if isinstance(value, PLAIN)}
 
     def searches(self) -> tuple[dict[str, Search], dict[str, Space]]:
         """The search sections by run, and the spaces of the `let`s. Raises SourceError."""
@@ -202,6 +205,11 @@ class Program:
     def fit(self, name: str) -> Unit | None:
         """The graph from one record to the values whose statistics are fitted; None where nothing is."""
         return net_units.data_units(self, name)[1]
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: a tuple is a list there."""
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 __all__ = ["Program", "Unit", "library"]

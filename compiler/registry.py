@@ -256,5 +256,6 @@ def normal_axes(axes: Iterable[int], rank: int) -> tuple[int, ...]:
 
 __all__ = [
     "COMPILER_ATTRIBUTES", "Call", "Dim", "Expansion", "IllTyped", "NoGradient", "Operator", "Shape", "cotangents",
-    "define", "evaluate", "expanded", "expansion", "gradient", "lookup", "lower", "no_gradient", "normal_axes", "operators",
+    "define", "evaluate", "expanded", "expansion", "gradient", "lookup", "lower", "no_gradient", "normal_axes",
+    "operators",
 ]  # fmt: skip

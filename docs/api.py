@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 
 import pdoc
+from pdoc import extract
 
 import dlc.compiler
 import dlc.dsl
@@ -16,8 +17,11 @@ import dlc.runtime
 
 warnings.simplefilter("error", UserWarning)  # what pdoc says of a docstring or an annotation that it cannot read
 packages = (dlc.dsl, dlc.compiler, dlc.runtime)
-# All are named, since a package's `__all__` would hide its modules.
-modules = [
-    module.name for package in packages for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
-]
-pdoc.pdoc(*(package.__name__ for package in packages), *modules, output_directory=Path(sys.argv[1]))
+names = [package.__name__ for package in packages]
+shown = set(extract.walk_specs(names))
+for package in packages:  # a package's `__all__` hides its modules, which are wanted too
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if module.name not in shown:
+            names.append(module.name)
+            shown.update(extract.walk_specs([module.name]))
+pdoc.pdoc(*names, output_directory=Path(sys.argv[1]))

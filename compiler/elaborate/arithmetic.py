@@ -154,10 +154,22 @@ def tensor(value: Any, like: str, what: str = "this") -> Value:
 
 def _nested(value: Any) -> Any:
     if isinstance(value, list | tuple):
-        return [_nested(item) for item in value]
+        parts = [_nested(item) for item in value]
+        if len({_extents(part) for part in parts}) > 1:
+            raise Problem("E0302", "the parts of a list of numbers differ in length", f"this is {describe(value)}")
+        return parts
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value
     raise Problem("E0302", f"{describe(value)} inside a list of numbers")
+
+
+def _extents(value: Any) -> tuple[int, ...]:
+    """The lengths of a list whose parts are alike, of its parts, and so on."""
+    found = []
+    while isinstance(value, list):
+        found.append(len(value))
+        value = value[0] if value else None
+    return tuple(found)
 
 
 def pair(left: Any, right: Any, what: str) -> tuple[Value, Value]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from dlc.compiler.elaborate import bodies, data
 from dlc.compiler.elaborate.context import Elaborator, Frame
 from dlc.compiler.elaborate.entities import Binding, Instance, Place, Scope
@@ -11,7 +13,7 @@ from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.elaborate.run import KEYS, Run
 from dlc.compiler.elaborate.wiring import declared, wire, with_scalars
 from dlc.compiler.graph import Value
-from dlc.compiler.types import Type, symbol
+from dlc.compiler.types import Dim, Type, symbol
 from dlc.dsl import ast
 from dlc.dsl.diagnostics import nearest
 
@@ -27,8 +29,9 @@ def elaborate(e: Elaborator, section: ast.Train) -> Run:
     assert isinstance(net, ast.Net) and isinstance(source, ast.Data)
     instance = e.instance_of_net(net, module.home[section.net.text])
     given = data.fields(e, source, module.home[section.data.text])
+    batch = _batch(net, given)
     for name, each in given.items():
-        run.fields[name] = e.builder.input(name, each.type.with_shape((symbol("B"), *each.type.shape)))
+        run.fields[name] = e.builder.input(name, each.type.with_shape((batch, *each.type.shape)))
     if e.mode.training and not e.mode.initial:
         run.fields = data.augment(e, source, module.home[section.data.text], run.fields)
     e.frozen = tuple(str(ref) for each in section.body if isinstance(each, ast.Freeze) for ref in each.refs)
@@ -44,9 +47,24 @@ def elaborate(e: Elaborator, section: ast.Train) -> Run:
     with_scalars(e, frame.scope)
     _statements(e, section, frame, run)
     _check_used(e, frame, run)
+    if isinstance(batch, int) and not e.report.failed and run.settings.get("batch") != batch:
+        text = f"`{section.net.text}` takes {batch} at a time"
+        e.report.add(Problem("E0601", text, help=f"write `batch = {batch}`"), section.net.span)
     if run.loss is not None and not e.report.failed:
         learn(e, run)
     return run
+
+
+def _batch(net: ast.Net, given: Mapping[str, data.Field]) -> Dim:
+    """The first dimension of a batch: `B`, or the number that the net fixes in all the inputs that the data feeds."""
+    items = [item for each in net.body if isinstance(each, ast.Input) for item in each.items]
+    sizes = set()
+    for item in items:
+        if item.name.text in given and item.type is not None and item.type.dims:
+            first = item.type.dims[0]
+            sizes.add(first.value if isinstance(first, ast.Literal_) and isinstance(first.value, int) else None)
+    fixed = sizes.pop() if len(sizes) == 1 else None
+    return symbol("B") if fixed is None else fixed
 
 
 def _statements(e: Elaborator, section: ast.Train, frame: Frame, run: Run) -> None:

@@ -73,7 +73,7 @@ def _read(node: Node, inputs: Sequence[Contents | None]) -> Contents | None:
     if node.op == "Size" and source is not None:
         return (source.type.size,)
     rule = _RULES.get(node.op)
-    if rule is None or len(node.outputs) != 1 and node.op != "Split":
+    if rule is None or (len(node.outputs) != 1 and node.op != "Split"):
         return None
     known = [dims for value, dims in zip(node.inputs, inputs, strict=True) if value is not None and dims is not None]
     if len(known) != sum(value is not None for value in node.inputs):

@@ -12,7 +12,7 @@ from dlc.compiler.importing.errors import BadModel
 from dlc.compiler.importing.hints import joined
 from dlc.compiler.ops.control import turn_types
 from dlc.compiler.registry import Call, IllTyped
-from dlc.compiler.types import Type, symbols, unknown
+from dlc.compiler.types import Dim, Type, is_unknown, symbols, unknown
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
@@ -97,9 +97,10 @@ READERS: Mapping[str, Callable[[Reader, NodeProto, Scope], Sequence[Value]]] = {
 }  # fmt: skip
 
 
-def _length(call: Call, first: int) -> object:
+def _length(call: Call, first: int) -> Dim:
     axes = call.get("scan_input_axes", (0,) * (len(call.inputs) - first))
-    return call.type(first).shape[axes[0]]
+    length: Dim = call.type(first).shape[axes[0]]
+    return length
 
 
 def _steady(
@@ -116,7 +117,7 @@ def _steady(
         for before, after in zip(types, joined(types, carried, "the start and the body"), strict=True):
             # A dimension that is unknown already stays so: its size is another one in each turn.
             dims = [
-                dim if dim == new or (not isinstance(dim, int) and str(dim).startswith("?")) else new
+                dim if dim == new or (not isinstance(dim, int) and is_unknown(str(dim))) else new
                 for dim, new in zip(before.shape, after.shape, strict=True)
             ]
             following.append(before.with_shape(dims))
@@ -136,11 +137,11 @@ def _after(types: Sequence[Type], start: Sequence[Type]) -> list[Type]:
 
 def _local(body: Graph, types: Sequence[Type]) -> list[Type]:
     """Types with the dimensions that only the body knows replaced by unknown ones."""
-    own = {name for value in body.inputs for dim in value.shape for name in symbols(dim) if name.startswith("?")}
+    own = {name for value in body.inputs for dim in value.shape for name in symbols(dim) if is_unknown(name)}
     seen = {name for value in body.captures() for dim in value.shape for name in symbols(dim)}
     for node in body.nodes:
         for value in node.outputs:
-            own.update(name for dim in value.shape for name in symbols(dim) if name.startswith("?"))
+            own.update(name for dim in value.shape for name in symbols(dim) if is_unknown(name))
     hidden = own - seen
     return [
         type.with_shape([unknown() if hidden.intersection(symbols(dim)) else dim for dim in type.shape])

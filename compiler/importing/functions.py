@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dlc.compiler.importing.errors import BadModel
 
@@ -101,7 +101,7 @@ def defined_by(node: NodeProto, version: int, input_types: Sequence[bytes]) -> F
     from onnx import FunctionProto, defs
 
     try:
-        schema = defs.get_schema(node.op_type, version, node.domain)
+        schema: Any = defs.get_schema(node.op_type, version, node.domain)
     except defs.SchemaError:
         return None
     text: bytes | None = None

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto
     from onnx.defs import OpSchema
 
-_RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"})
+_RANDOM = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
 _REFUSED: Mapping[str, Reason] = {
     **dict.fromkeys(
         ("ConcatFromSequence", "SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert",
@@ -39,6 +41,12 @@ _REFUSED: Mapping[str, Reason] = {
         Reason.STRING),
 }  # fmt: skip
 _DEPRECATED = ("GroupNormalization", "Scatter", "Upsample")  # at a version that models still hold
+_ATTRIBUTE_KINDS: Mapping[int, str] = {  # AttributeProto.AttributeType
+    1: "a float", 2: "an int", 3: "a string", 4: "a tensor", 5: "a graph", 6: "floats", 7: "ints", 8: "strings",
+    9: "tensors", 10: "graphs", 11: "a sparse tensor", 12: "sparse tensors", 13: "a type", 14: "types",
+}  # fmt: skip
+# What rules raise for attributes that make no sense together, such as a division of a dimension by 0.
+_MALFORMED = (ArithmeticError, LookupError, MemoryError, TypeError, ValueError)
 _FOLDED = 64  # elements of a result that is computed at once, so that type rules can read it
 _READ = 4096  # and of what it is computed from
 
@@ -87,8 +95,11 @@ class Reader:
     @contextmanager
     def _named(self, node: NodeProto) -> Iterator[None]:
         try:
+            names = (node.op_type, node.domain, *node.input, *node.output, *(each.name for each in node.attribute))
+            if not all(isinstance(name, str) for name in names):  # protobuf gives bytes for what is not UTF-8
+                raise BadModel("a name in it is not UTF-8")
             yield
-        except (BadModel, IllTyped) as error:
+        except (BadModel, IllTyped, *_MALFORMED) as error:
             if getattr(error, "placed", False):
                 raise
             name = node.name or next(iter(node.output), "")
@@ -301,7 +312,13 @@ class Reader:
         unknown = sorted(names - schema.attributes.keys())
         if unknown:
             raise BadModel(f"{node.op_type} of opset {schema.since_version} has no attribute {', '.join(unknown)}")
-        missing = [name for name, known in schema.attributes.items() if known.required and name not in names]
+        for attribute in node.attribute:
+            known: Any = schema.attributes[attribute.name].type
+            if attribute.type != int(known.value):
+                found = _ATTRIBUTE_KINDS.get(attribute.type, "nothing")
+                expected = _ATTRIBUTE_KINDS[int(known.value)]
+                raise BadModel(f"the attribute {attribute.name} must be {expected}, found {found}")
+        missing = [name for name, each in schema.attributes.items() if each.required and name not in names]
         if missing:
             raise BadModel(f"the attribute {', '.join(missing)} is missing")
         if not schema.min_input <= len(node.input) <= schema.max_input:

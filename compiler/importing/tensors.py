@@ -49,7 +49,8 @@ def array_of(tensor: TensorProto, folder: Path | None, where: str) -> Array:
         return _external(tensor, folder, dtype, count, where)
     size = numpy_dtype(dtype).itemsize
     if tensor.HasField("raw_data") and len(tensor.raw_data) != count * size:
-        raise BadModel(f"{where}: {list(tensor.dims)} of {dtype} takes {count * size} bytes, found {len(tensor.raw_data)}")
+        found = len(tensor.raw_data)
+        raise BadModel(f"{where}: {list(tensor.dims)} of {dtype} takes {count * size} bytes, found {found}")
     try:
         array: Array = np.asarray(numpy_helper.to_array(tensor))
     except (ValueError, TypeError) as error:

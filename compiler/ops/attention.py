@@ -68,7 +68,7 @@ def _repeats(queries: Dim, keys: Dim) -> int | None:
     if queries == keys:
         return 1
     even = isinstance(queries, int) and isinstance(keys, int) and keys > 0 and queries % keys == 0
-    return queries // keys if even else None  # type: ignore[operator, return-value]
+    return queries // keys if even else None  # type: ignore[return-value]
 
 
 def _past(call: Call, key: Shape, value: Shape) -> Dim:
@@ -81,8 +81,8 @@ def _past(call: Call, key: Shape, value: Shape) -> Dim:
     length = before[0][2] if len(before[0]) == 4 else 0
     if call.has(6) or before != ((*key[:2], length, key[3]), (*value[:2], length, value[3])):
         raise IllTyped(
-            f"Attention with past_key {call.type(4)} and past_value {call.type(5)}: the keys' and values' shapes but for"
-            " the length, and no nonpad_kv_seqlen, are expected"
+            f"Attention with past_key {call.type(4)} and past_value {call.type(5)}: the keys' and values' shapes but"
+            " for the length, and no nonpad_kv_seqlen, are expected"
         )
     return length
 

@@ -42,8 +42,9 @@ def _turns(call: Call, body: Graph) -> Dim:
     count, condition = (call.inputs[i] if i < len(call.inputs) else None for i in (0, 1))
     again = next(iter(body.outputs.values()))
     goes_on = again is body.inputs[1] or (again.constant is not None and bool(again.constant.all()))
+    starts = condition is None or (condition.constant is not None and bool(condition.constant.all()))
     turns = extents(count)
-    if turns is None or not goes_on or not (condition is None or (condition.constant is not None and condition.constant)):
+    if turns is None or not goes_on or not starts:
         raise IllTyped("Loop: how often it turns depends on data, so the length of what it stacks is not known")
     return max(turns[0], 0) if isinstance(turns[0], int) else turns[0]
 

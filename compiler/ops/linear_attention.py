@@ -97,7 +97,8 @@ def _causal_conv(call: Call) -> list[Type]:
     wanted = {1: x.with_shape((x.shape[1], 1, w.shape[2])), 2: x.with_shape(x.shape[1:2]), 3: before}
     for index, expected in wanted.items():
         if call.has(index) and call.type(index) != expected:
-            raise IllTyped(f"CausalConvWithState of {x}: input {index + 1} is {call.type(index)}: {expected} is expected")
+            found = call.type(index)
+            raise IllTyped(f"CausalConvWithState of {x}: input {index + 1} is {found}: {expected} is expected")
     if call.get("activation", "none") not in ("none", "silu", "swish"):
         raise IllTyped(f'CausalConvWithState: activation = "{call.get("activation")}": none, silu or swish is expected')
     return [x, before][: call.outputs]

@@ -62,7 +62,7 @@ def _picked(x: Value, target: Value, weight: Value | None, reduction: str, ignor
         loss = where(ignored, 0.0, loss)
         one: Any = private.ExpandTo(np.ones((), x.type.numpy), shape=target.shape) if weights is None else weights
         weights = where(ignored, 0.0, one)
-    if weight is not None:
+    if weight is not None and weights is not None:
         loss = loss * weights
     every = range(loss.type.rank)
     if reduction == "none":

@@ -92,7 +92,8 @@ def _(
     own = private.Moments(wide_x, axes=(1,), outputs=2) if training_mode else (mean, variance)
     center, spread = (as_type(each, wide_x.dtype) for each in own)
     gain = wide_scale / op.Sqrt(spread + epsilon)
-    y = private.PerChannel(wide_x, gain, as_type(shift, wide_x.dtype), center, axes=(1,), centered=training_mode or None)
+    offset = as_type(shift, wide_x.dtype)
+    y = private.PerChannel(wide_x, gain, offset, center, axes=(1,), centered=training_mode or None)
     if not training_mode:
         return (as_type(y, x.dtype),)
     moved = [

@@ -86,8 +86,8 @@ class _Direction:
 
     w: Value
     r: Value
-    bias: tuple[Value, Value] | None
-    peepholes: tuple[Value, Value, Value] | None
+    bias: tuple[Value, ...] | None  # for x and for h
+    peepholes: tuple[Value, ...] | None  # of i, o and f
     functions: Sequence[Function]
     clip: float | None
     attributes: Any
@@ -152,7 +152,8 @@ def _unrolled(
     """Y, Y_h and for an LSTM Y_c."""
     attributes, batched = node.attributes, node.attributes.get("layout", 0)
     if batched:
-        x, h0, c0 = (None if each is None else op.Transpose(each, perm=(1, 0, 2)) for each in (x, h0, c0))
+        x = op.Transpose(x, perm=(1, 0, 2))
+        h0, c0 = (None if each is None else op.Transpose(each, perm=(1, 0, 2)) for each in (h0, c0))
     steps = x.shape[0]
     if not isinstance(steps, int):
         raise IllTyped(f"{node.op} of {x.type}: a recurrence over a length known only at run time has no gradient yet")
@@ -177,7 +178,8 @@ def _row(x: Value, i: int) -> Value:
     if x.shape[0] == 1:
         value: Value = op.Squeeze(x, ints(0))
         return value
-    return op.Squeeze(op.Split(x, axis=0, num_outputs=2, outputs=2)[i], ints(0))  # type: ignore[no-any-return]
+    part: Value = op.Squeeze(op.Split(x, axis=0, num_outputs=2, outputs=2)[i], ints(0))
+    return part
 
 
 def _stacked(rows: Sequence[Value]) -> Value:
@@ -193,8 +195,8 @@ def _direction(node: Node, parts: Sequence[Value | None], functions: Sequence[Fu
     assert isinstance(hidden, int)
     bias = op.Split(b, axis=0, num_outputs=2, outputs=2) if b is not None else None
     peepholes = op.Split(p, axis=0, num_outputs=3, outputs=3) if p is not None else None
-    turned = (op.Transpose(each, perm=(1, 0)) for each in (w, r))
-    return _Direction(*turned, bias, peepholes, functions, node.attributes.get("clip"), node.attributes, hidden)
+    w, r = op.Transpose(w, perm=(1, 0)), op.Transpose(r, perm=(1, 0))
+    return _Direction(w, r, bias, peepholes, functions, node.attributes.get("clip"), node.attributes, hidden)
 
 
 def _start(node: Node, x: Value, h: Value | None, c: Value | None) -> State:

@@ -43,6 +43,7 @@ def partial_types(call: Call) -> list[Partial]:
     schema = schema_of(call.op)
     if schema is None:
         raise IllTyped(f"{call.op} is no operator of ONNX")
+    _check_safe(call)
     names = ["" if value is None else f"i{i}" for i, value in enumerate(call.inputs)]
     dims: dict[str, Dim] = {}
     types, data = {}, {}
@@ -62,6 +63,19 @@ def partial_types(call: Call) -> list[Partial]:
     return [_partial(found.get(name), dims) for name in node.output]
 
 
+def _check_safe(call: Call) -> None:
+    """Refuse what onnx's shape inference reads beyond the end of its own lists for, which ends the process."""
+    if call.op == "Split" and call.get("num_outputs", call.outputs) != call.outputs:
+        raise IllTyped(f"Split into {call.get('num_outputs')} parts with {call.outputs} outputs")
+    ranks = [value.type.rank for value in call.inputs if value is not None]
+    most = max(ranks, default=0)
+    for name in ("axis", "batch_axis", "time_axis"):
+        if not -most - 1 <= call.get(name, 0) <= most:
+            raise IllTyped(f"{call.op}: {name} {call.get(name)} of tensors of rank {most} at most")
+    if not 0 <= call.get("batch_dims", 0) < max(min(ranks, default=0), 1):
+        raise IllTyped(f"{call.op}: {call.get('batch_dims')} batch dimensions of tensors of the ranks {ranks}")
+
+
 def _node(call: Call, schema: OpSchema, names: list[str]) -> NodeProto:
     from onnx import helper
 
@@ -72,7 +86,8 @@ def _node(call: Call, schema: OpSchema, names: list[str]) -> NodeProto:
             continue
         if name not in schema.attributes:
             raise IllTyped(f"{call.op} has no attribute {name}")
-        kind = int(schema.attributes[name].type.value)
+        given: Any = schema.attributes[name].type
+        kind = int(given.value)
         node.attribute.append(helper.make_attribute(name, _plain(value), attr_type=kind))
     return node
 

@@ -139,11 +139,13 @@ def _split(call: Call) -> list[Type]:
             raise IllTyped(f"Split of {x} along axis {axis} into {show(sizes)}: the parts do not add up to {total}")
     else:
         n = call.get("num_outputs", call.outputs)
+        if n != call.outputs:
+            raise IllTyped(f"Split of {x} along axis {axis} into {n} parts, with {call.outputs} outputs")
         part = quotient(total, n, ceiling=True)
         if not isinstance(total, int) and part * n != total:
             raise IllTyped(f"Split of {x} along axis {axis} into {n} equal parts: {total} does not divide")
         sizes = (*(part,) * (n - 1), total - part * (n - 1))
-        if n != call.outputs or (isinstance(sizes[-1], int) and sizes[-1] < 0):
+        if isinstance(sizes[-1], int) and sizes[-1] < 0:
             raise IllTyped(f"Split of {x} along axis {axis} into {n} parts")
     return [x.with_shape(replaced(x.shape, axis, size)) for size in sizes]
 

@@ -8,16 +8,16 @@ import numpy as np
 
 from dlc.compiler.build import current, op, private, rewrite
 from dlc.compiler.graph import Graph, Node, Value, topological
-from dlc.compiler.registry import Expansion, IllTyped, NoGradient, cotangents, expanded, lookup
+from dlc.compiler.registry import Call, Expansion, IllTyped, NoGradient, cotangents, expanded, lookup
 
 
 class NotDifferentiable(IllTyped):
     """A loss depends on a parameter through an operator that has no gradient rule, nor a reason for having none."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, why: str = "dlc has no rule for it") -> None:
         self.node = node
         where = f" at {node.span}" if node.span else ""
-        super().__init__(f"a gradient is wanted through {node.op}{where}, and dlc has no rule for it")
+        super().__init__(f"a gradient is wanted through {node.op}{where}, and {why}")
 
 
 def differentiate(graph: Graph) -> Graph:
@@ -51,6 +51,7 @@ def _opened(graph: Graph, wanted: Mapping[Value, Sequence[Value]]) -> Graph:
     def visit(node: Node, inputs: tuple[Value | None, ...]) -> Sequence[Value] | None:
         if node not in found:
             return None
+        _check_rule_knows(node)
         if inputs != node.inputs:
             node = current().add(node.op, inputs, node.attributes, node.bodies, len(node.outputs))
         made = [value for value in expanded(node) if value is not None]
@@ -142,7 +143,22 @@ def _apply(node: Node, gs: Sequence[Value | None]) -> Sequence[Value | None]:
         return ()
     if rule is None:
         raise NotDifferentiable(node)
+    _check_rule_knows(node)
     return cotangents(node, gs)
+
+
+def _check_rule_knows(node: Node) -> None:
+    """A rule may read axes or shapes that an imported node computes: then its type rule, which reads them too, refuses.
+
+    Raises NotDifferentiable.
+    """
+    if "declared" not in node.attributes:
+        return
+    known = {name: value for name, value in node.attributes.items() if name != "declared"}
+    try:
+        lookup(node.op).infer(Call(node.op, node.inputs, known, node.bodies, len(node.outputs)))
+    except IllTyped as error:
+        raise NotDifferentiable(node, f"its shape depends on data: {error}") from None
 
 
 def _total(parts: dict[Value, list[Value]], value: Value) -> Value | None:

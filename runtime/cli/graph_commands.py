@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from dlc.runtime.cli.arguments import FileRun, Json, Sets
+from dlc.runtime.cli.commands import Work, commands
 
 app = typer.Typer(rich_markup_mode=None)
+command = commands(app)
 
 
-@app.command(epilog="\b\nExample:\n  dlc gradcheck lenet.net\n  dlc gradcheck specs/mlp.net --examples 8")
+@command("dlc gradcheck lenet.net", "dlc gradcheck specs/mlp.net --examples 8")
 def gradcheck(
     file: FileRun,
     set: Sets = None,
@@ -20,7 +22,7 @@ def gradcheck(
     directions: Annotated[int, typer.Option(min=1, metavar="N", help="Random directions for each weight.")] = 3,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the weights, the batch and the directions.")] = 0,
     json: Json = False,
-) -> Any:
+) -> Work:
     """Compare each weight's gradient with differences of the loss.
 
     Both are computed in float64, without ONNX Runtime, on real examples and the weights that a run begins with.
@@ -30,9 +32,9 @@ def gradcheck(
     return partial(gradcheck, file, set or [], examples, directions, seed)
 
 
-@app.command(
-    epilog="\b\nExample:\n  dlc grad model.onnx --of loss --wrt fc.weight,fc.bias -o grad.onnx\n"
-    "  dlc grad model.onnx --of logits --cotangent --wrt image -o grad.onnx"
+@command(
+    "dlc grad model.onnx --of loss --wrt fc.weight,fc.bias -o grad.onnx",
+    "dlc grad model.onnx --of logits --cotangent --wrt image -o grad.onnx",
 )
 def grad(
     model: Annotated[str, typer.Argument(metavar="MODEL.onnx", help="The model.", show_default=False)],
@@ -52,7 +54,7 @@ def grad(
         bool, typer.Option("--second", help="Gradients of the gradients too: NAME:hvp, given NAME:vector.")
     ] = False,
     json: Json = False,
-) -> Any:
+) -> Work:
     """Write the gradient graph of an ONNX model as an ONNX model.
 
     It gives what the model gives, and NAME:grad for each NAME. Weights that are named become inputs that need not be
@@ -63,13 +65,13 @@ def grad(
     return partial(grad, model, of, wrt, output, cotangent, second)
 
 
-@app.command(epilog="\b\nExample:\n  dlc ops\n  dlc ops Conv Resize\n  dlc ops --json")
+@command("dlc ops", "dlc ops Conv Resize", "dlc ops --json")
 def ops(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[OPERATOR...]", help="Only these.", show_default=False)
     ] = None,
     json: Json = False,
-) -> Any:
+) -> Work:
     """List ONNX's operators: whether dlc differentiates them, and where ONNX Runtime runs them."""
     from dlc.runtime.cli.ops import ops
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 Point = tuple[float, float]
 
@@ -89,7 +90,7 @@ def place(items: Sequence[Item], links: Sequence[Link]) -> tuple[float, float]:
 
 def _rank(items: Sequence[Item], links: Sequence[Link]) -> set[Link]:
     """Longest paths; returns the links that go upwards, because they would close a cycle."""
-    import networkx as nx
+    import networkx as nx  # type: ignore[import-untyped]
 
     graph = nx.DiGraph()
     graph.add_nodes_from(items)
@@ -137,7 +138,7 @@ def _steps(links: Sequence[Link], turned: set[Link]) -> tuple[list[Step], dict[L
             chain.append(dummies[key])
         chain.append(lower)
         chains[link] = chain
-        for above, below in zip(chain, chain[1:], strict=False):
+        for above, below in pairwise(chain):
             steps.setdefault((above, below, link.origin), Step(above, below, link.origin))
     return list(steps.values()), chains
 
@@ -199,7 +200,7 @@ def _neighbours(steps: Iterable[Step]) -> tuple[dict[Item, list[Step]], dict[Ite
 
 def _crossings(layers: Sequence[Sequence[Item]], downs: Mapping[Item, list[Step]]) -> int:
     total = 0
-    for upper, lower in zip(layers, layers[1:], strict=False):
+    for upper, lower in pairwise(layers):
         place = {item: index for index, item in enumerate(lower)}
         seen: list[float] = []
         for item in upper:

@@ -174,13 +174,13 @@ def _absolute(
     origin: dict[Level, Point] = {None: (0.0, 0.0)}
     result = Layout(width=extents[None][0], height=extents[None][1])
     depth: dict[Level, int] = {None: 0}
-    for group in reversed(order):
-        around = parents[group]
-        item, (x, y) = items[around, group], origin[around]
+    for inner in reversed(order):
+        around = parents[inner]
+        item, (x, y) = items[around, inner], origin[around]
         left, top = x + item.x, y + item.y
-        depth[group] = depth[around] + 1
-        result.frames.append(Frame(group, left, top, *extents[group], depth[group]))
-        origin[group] = (left + PADDING, top + HEADER)
+        depth[inner] = depth[around] + 1
+        result.frames.append(Frame(inner, left, top, *extents[inner], depth[inner]))
+        origin[inner] = (left + PADDING, top + HEADER)
     for number, group in enumerate(groups):
         x, y = origin[group]
         result.boxes.append((x + items[group, number].x, y + items[group, number].y))

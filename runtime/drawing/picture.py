@@ -13,21 +13,77 @@ KINDS: dict[str, frozenset[str]] = {
     "linear": frozenset({"MatMul", "Gemm", "Einsum", "MatMulInteger", "Attention"}),
     "embedding": frozenset({"Gather", "GatherElements", "GatherND"}),
     "normalization": frozenset(
-        "BatchNormalization LayerNormalization InstanceNormalization GroupNormalization RMSNormalization LRN "
-        "LpNormalization MeanVarianceNormalization".split()
+        {
+            "BatchNormalization",
+            "LayerNormalization",
+            "InstanceNormalization",
+            "GroupNormalization",
+            "RMSNormalization",
+            "LRN",
+            "LpNormalization",
+            "MeanVarianceNormalization",
+        }
     ),
     "pooling": frozenset(
-        "MaxPool AveragePool GlobalAveragePool GlobalMaxPool LpPool MaxRoiPool dlc.MaxPoolGrad "
-        "dlc.AveragePoolGrad".split()
+        {
+            "MaxPool",
+            "AveragePool",
+            "GlobalAveragePool",
+            "GlobalMaxPool",
+            "LpPool",
+            "MaxRoiPool",
+            "dlc.MaxPoolGrad",
+            "dlc.AveragePoolGrad",
+        }
     ),
     "activation": frozenset(
-        "Relu Tanh Sigmoid Softmax LogSoftmax Gelu Erf Elu Selu Celu LeakyRelu PRelu HardSigmoid HardSwish Mish Softplus "
-        "Softsign ThresholdedRelu Swish".split()
+        {
+            "Relu",
+            "Tanh",
+            "Sigmoid",
+            "Softmax",
+            "LogSoftmax",
+            "Gelu",
+            "Erf",
+            "Elu",
+            "Selu",
+            "Celu",
+            "LeakyRelu",
+            "PRelu",
+            "HardSigmoid",
+            "HardSwish",
+            "Mish",
+            "Softplus",
+            "Softsign",
+            "ThresholdedRelu",
+            "Swish",
+        }
     ),
     "random": frozenset({"dlc.RandomBits", "RandomUniform", "RandomNormal", "Bernoulli", "Dropout"}),
     "shape": frozenset(
-        "Reshape Transpose Flatten Squeeze Unsqueeze Concat Split Slice Pad Expand Tile Shape Identity Cast "
-        "dlc.ReshapeTo dlc.ExpandTo dlc.SumTo dlc.Size Resize DepthToSpace SpaceToDepth".split()
+        {
+            "Reshape",
+            "Transpose",
+            "Flatten",
+            "Squeeze",
+            "Unsqueeze",
+            "Concat",
+            "Split",
+            "Slice",
+            "Pad",
+            "Expand",
+            "Tile",
+            "Shape",
+            "Identity",
+            "Cast",
+            "dlc.ReshapeTo",
+            "dlc.ExpandTo",
+            "dlc.SumTo",
+            "dlc.Size",
+            "Resize",
+            "DepthToSpace",
+            "SpaceToDepth",
+        }
     ),
 }
 """The operators that give a box its kind, the first kind of which a box has one; any other is arithmetic."""

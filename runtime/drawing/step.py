@@ -47,6 +47,7 @@ def step_picture(program: Program, name: str) -> Picture:
     on_path = {drawn.owner[node] for node in active if node in drawn.owner}
     for number in sorted(on_path):
         ops = made.get(number, [])
+        lines: tuple[str, ...]
         if picture.boxes[number].kind == LOSS:
             lines, hover = ("∂ loss", summary(ops)), ", ".join(ops)
         elif ops:

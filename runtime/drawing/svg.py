@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from html import escape
+from itertools import pairwise
 
 from dlc.runtime.drawing.layers import Point
 from dlc.runtime.drawing.layout import Frame, Layout, Size, layout
@@ -64,12 +65,13 @@ def svg(picture: Picture) -> str:
     legend, legend_height = _legend(used, width, placed.height + HEAD + 2 * MARGIN)
     whole = (width + 2 * MARGIN, placed.height + HEAD + legend_height + 2 * MARGIN)
     body = "\n".join(parts)
+    left, top = MARGIN + (width - drawn) / 2, HEAD + MARGIN / 2
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_n(whole[0])}" height="{_n(whole[1])}" '
         f'viewBox="0 0 {_n(whole[0])} {_n(whole[1])}" role="img" {FONT}>\n'
         f"<title>{escape(picture.title)}</title>\n{_definitions()}\n"
         f'<rect width="100%" height="100%" fill="#ffffff"/>\n{_head(picture)}\n'
-        f'<g transform="translate({_n(MARGIN + (width - drawn) / 2)} {_n(HEAD + MARGIN / 2)})">\n{body}\n</g>\n{legend}\n</svg>\n'
+        f'<g transform="translate({_n(left)} {_n(top)})">\n{body}\n</g>\n{legend}\n</svg>\n'
     )
 
 
@@ -149,12 +151,13 @@ def _box(box: Box, x: float, y: float, width: float, height: float) -> list[str]
     fill, stroke = COLORS[box.kind]
     radius = height / 2 if box.kind == "data" else 7.0
     middle, top = _n(x + width / 2), y + (height - LINE * len(box.lines)) / 2
+    name = f'font-size="{NAME}" font-weight="bold" fill="#1d232b"'
+    detail = f'font-size="{DETAIL}" fill="#4b5563"'
     lines = [
-        f'<text x="{middle}" y="{_n(top + LINE * (index + 0.75))}" text-anchor="middle" '
-        + (f'font-size="{NAME}" font-weight="bold" fill="#1d232b"' if index == 0 else f'font-size="{DETAIL}" fill="#4b5563"')
-        + f">{escape(text)}</text>"
+        f'<text x="{middle}" y="{_n(top + LINE * (index + 0.75))}" text-anchor="middle" {detail if index else name}>'
+        f"{escape(text)}</text>"
         for index, text in enumerate(box.lines)
-    ]  # fmt: skip
+    ]
     rectangle = (
         f'<rect x="{_n(x)}" y="{_n(y)}" width="{_n(width)}" height="{_n(height)}" rx="{_n(radius)}" '
         f'fill="{fill}" stroke="{stroke}" stroke-width="1.3"/>'
@@ -183,7 +186,7 @@ def _edge(edge: Edge, path: Sequence[Point], marker: str, color: str, dashed: bo
     if len(path) < 2:
         return []
     commands = [f"M{_n(path[0][0])} {_n(path[0][1])}"]
-    for (x0, y0), (x1, y1) in zip(path, path[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(path):
         if x0 == x1 or y0 == y1:
             commands.append(f"L{_n(x1)} {_n(y1)}")
         else:
@@ -205,11 +208,11 @@ def _definitions() -> str:
 
 
 def _head(picture: Picture) -> str:
-    parts = [
-        f'<text x="{_n(MARGIN)}" y="30" font-size="17" font-weight="bold" fill="#1d232b">{escape(picture.title)}</text>',
-        f'<text x="{_n(MARGIN)}" y="49" font-size="12" fill="#55606e">{escape(picture.subtitle)}</text>',
-    ]
-    return "\n".join(parts)
+    x = _n(MARGIN)
+    return (
+        f'<text x="{x}" y="30" font-size="17" font-weight="bold" fill="#1d232b">{escape(picture.title)}</text>\n'
+        f'<text x="{x}" y="49" font-size="12" fill="#55606e">{escape(picture.subtitle)}</text>'
+    )
 
 
 def _legend(kinds: Iterable[str], width: float, top: float) -> tuple[str, float]:

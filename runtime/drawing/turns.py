@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from dlc.runtime.drawing.picture import Group
 
+TIMES = "\N{MULTIPLICATION SIGN}"
+
 
 @dataclass(eq=False, slots=True)
 class Part:
@@ -57,12 +59,12 @@ def merge(parts: Sequence[Part], groups: dict[tuple[int, int], Group]) -> Turns:
         first, looks, count = (loop, loops[loop][0]), _looks(parts, inside, (loop, loops[loop][0]), groups, result), 1
         for turn in loops[loop][1:]:
             here = _looks(parts, inside, (loop, turn), groups, result)
-            same = here.keys() <= looks.keys() and all(parts[looks[each]].extra for each in looks.keys() - here.keys())
+            same = here.keys() <= looks.keys() and all(parts[looks[look]].extra for look in looks.keys() - here.keys())
             if here and same:
                 count += 1
                 result.stands[loop, turn] = first
-                for each, number in here.items():
-                    result.alias[number] = looks[each]
+                for look, number in here.items():
+                    result.alias[number] = looks[look]
                 _count(groups[first], first[1], turn, count)
             else:
                 first, looks, count = (loop, turn), here, 1
@@ -97,7 +99,7 @@ def _looks(
 
 def _count(group: Group, first: int, last: int, count: int) -> None:
     before = group.label.rpartition("[")[0]
-    group.label, group.note = f"{before}[{first}..{last}]", f"× {count}"
+    group.label, group.note = f"{before}[{first}..{last}]", f"{TIMES} {count}"
 
 
 def _followed(alias: Sequence[int], number: int) -> int:

@@ -158,7 +158,8 @@ def by_data() -> Iterator[Case]:
     yield Case("Unique", (x[0],), {"axis": 0}, lambda x: x.sort()[0], outputs=2, label="axis")
     start, limit, delta = np.array(0.5), np.array(3.2), np.array(0.4)
     yield Case("Range", (start, limit, delta), {}, lambda a, b, d: a + d * t.arange(7), fixed=(1,))
-    yield Case("Range", (limit, start, np.array(-0.4)), {}, lambda a, b, d: a + d * t.arange(7), fixed=(1,), label="down")
+    down = (limit, start, np.array(-0.4))
+    yield Case("Range", down, {}, lambda a, b, d: a + d * t.arange(7), fixed=(1,), label="down")
     yield Case("Range", (start, limit, delta), fixed=(1, 2), label="start")
     yield Case("Range", (limit, start, delta), fixed=(1,), label="empty")
 

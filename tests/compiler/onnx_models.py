@@ -57,7 +57,9 @@ def through(imported: Imported) -> onnx.ModelProto:
     return emit(passes.run(imported.inlined(), passes.INFERENCE))
 
 
-def assert_same(proto: onnx.ModelProto, feeds: Mapping[str, Any], *, rtol: float = 1e-5, atol: float = 1e-6) -> Imported:
+def assert_same(
+    proto: onnx.ModelProto, feeds: Mapping[str, Any], *, rtol: float = 1e-5, atol: float = 1e-6
+) -> Imported:
     """ONNX Runtime gives the same for a model and for what dlc makes of it."""
     imported = of_model(proto)
     expected, found = ran(proto, feeds), ran(through(imported), feeds)

@@ -38,6 +38,7 @@ def cases() -> Iterator[Case]:
     yield from deformed()
     yield from transforms()
     yield from pools()
+    yield from regrouped()
 
 
 def interpolated(size: tuple[int, ...], mode: str, **options: Any) -> Any:
@@ -268,3 +269,25 @@ def pools() -> Iterator[Case]:
     for shape, p in product(((2, 3, 5), (2, 3, 4, 5), (1, 2, 2, 3, 2)), (1, 2, 3)):
         peer = lambda x, p=p: x.abs().pow(p).sum(tuple(range(2, x.ndim)), keepdim=True).pow(1 / p)  # noqa: E731
         yield Case("GlobalLpPool", (draw(30, *shape, away=(0.0,)),), {"p": p}, peer)
+
+
+def regrouped() -> Iterator[Case]:
+    """Channels that become pixels and back, and pools by a norm."""
+    x = draw(40, 2, 8, 2, 3)
+    crd = {"blocksize": 2, "mode": "CRD"}
+    yield Case("DepthToSpace", (x,), crd, lambda x: F.pixel_shuffle(x, 2), label="crd")
+    pixels = lambda x: x.reshape(2, 2, 2, 2, 2, 3).permute(0, 3, 4, 1, 5, 2).reshape(2, 2, 4, 6)  # noqa: E731
+    yield Case("DepthToSpace", (x,), {"blocksize": 2}, pixels, label="dcr")
+    yield Case("DepthToSpace", (x,), {"blocksize": 2}, symbolic={2: "B"}, label="symbolic")
+    depth = lambda x: x.reshape(2, 2, 1, 2, 3, 2).permute(0, 3, 5, 1, 2, 4).reshape(2, 8, 1, 3)  # noqa: E731
+    yield Case("SpaceToDepth", (draw(41, 2, 2, 2, 6),), {"blocksize": 2}, depth)
+    x = draw(42, 2, 3, 6, 7, away=(0.0,))
+    for p in (1, 2, 3):
+        attributes = {"kernel_shape": (2, 3), "strides": (2, 2), "p": p}
+
+        def peer(x: Any, p: int = p) -> Any:
+            windows = F.unfold(x.abs() ** p, (2, 3), stride=2).reshape(2, 3, 6, -1)
+            return (windows.sum(2) ** (1 / p)).reshape(2, 3, 3, 3)
+
+        yield Case("LpPool", (x,), attributes, peer, label=f"p{p}")
+    yield Case("LpPool", (x,), {"kernel_shape": (3, 3), "pads": (1, 1, 1, 1)}, label="padded")

@@ -13,9 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_models import assert_same, model, ran, through, value_info
 
 from dlc.compiler import passes
+from dlc.compiler.build import Builder, op, private
 from dlc.compiler.emit import emit
 from dlc.compiler.evaluate import evaluate
 from dlc.compiler.importer import BadModel, Reason, Refused, load, of_model
+from dlc.compiler.passes.differentiate import NotDifferentiable
 from dlc.compiler.text import constants, from_text, to_text
 from dlc.compiler.types import symbol
 from dlc.compiler.verify import verify
@@ -163,7 +165,8 @@ def test_two_symbolic_dimensions_broadcast_at_run_time() -> None:
 
 
 def test_names_of_dimensions_that_cannot_be_written_are_changed() -> None:
-    proto = model([N("Concat", ["a", "b"], ["y"], axis=1)], {"a": ("float", ["a b", 1]), "b": ("float", ["a b", 2])}, ["y"])
+    inputs = {"a": ("float", ["a b", 1]), "b": ("float", ["a b", 2])}
+    proto = model([N("Concat", ["a", "b"], ["y"], axis=1)], inputs, ["y"])
     assert str(of_model(proto).graph.outputs["y"].type) == "f32[a_b, 3]"
 
 
@@ -300,7 +303,7 @@ def _one(node: Any, **constants: Any) -> onnx.ModelProto:
 
 
 BAD = {
-    "a name that nothing defines": (_one(N("Relu", ["z"], ["y"], name="r")), "node 'r' (Relu): it reads 'z', which is not"),
+    "a name that nothing defines": (_one(N("Relu", ["z"], ["y"], name="r")), "node 'r' (Relu): it reads 'z', which"),
     "an operator that ONNX lacks": (_one(N("Rely", ["x"], ["y"])), "opset 21 has no operator Rely"),
     "an attribute that it lacks": (_one(N("Relu", ["x"], ["y"], slope=1.0)), "Relu of opset 14 has no attribute slope"),
     "a missing attribute": (_one(N("Concat", ["x"], ["y"])), "the attribute axis is missing"),
@@ -411,3 +414,54 @@ def test_random_nodes_are_never_merged() -> None:
         ["y"],
     )
     assert np.abs(ran(through(of_model(proto)), {"x": draw(64)})[0]).max() > 0
+
+
+# Gradients of what was imported.
+
+
+def test_a_gradient_through_an_imported_model() -> None:
+    graph = of_model(_linear()).graph
+    builder = Builder(graph.names)
+    for node in graph.nodes:
+        builder.adopt(node)
+    with builder:
+        loss = op.ReduceSum(graph.outputs["y"] * graph.outputs["y"], keepdims=0)
+        trained = builder.graph("g", {"dw": private.Gradient(loss, graph.input("w"))}, graph.inputs)
+    feeds = {"x": draw(5, 4), **of_model(_linear()).weights}
+    found = ran(emit(passes.run(trained, passes.TRAINING)), feeds)[0]
+    y = (feeds["x"] @ feeds["w"] + feeds["b"]) * feeds["scale"]
+    np.testing.assert_allclose(found, feeds["x"].T @ (2 * y * feeds["scale"]), rtol=1e-4)
+
+
+def test_a_gradient_through_axes_that_are_computed_is_refused() -> None:
+    proto = model([N("ReduceSum", ["x", "axes"], ["y"])], {"x": ("float", [3, 3]), "axes": ("int64", [1])}, ["y"])
+    graph = of_model(proto).graph
+    builder = Builder(graph.names)
+    for node in graph.nodes:
+        builder.adopt(node)
+    with builder:
+        loss = op.ReduceSum(graph.outputs["y"], keepdims=0)
+        wanted = builder.graph("g", {"dx": private.Gradient(loss, graph.input("x"))}, graph.inputs)
+    with pytest.raises(NotDifferentiable, match="through ReduceSum, and its shape depends on data"):
+        passes.run(wanted, passes.TRAINING)
+
+
+# Bytes that somebody changed.
+
+
+@pytest.mark.parametrize("make", [_linear, _if, lambda: _loop(grows=True)], ids=["linear", "if", "loop"])
+def test_changed_bytes_are_read_or_refused(tmp_path: Path, make: Any) -> None:
+    rng = np.random.default_rng(5)
+    path, data = tmp_path / "m.onnx", make().SerializeToString()
+    refused = 0
+    for _ in range(400):
+        changed = bytearray(data)
+        for place in rng.integers(len(data), size=rng.integers(1, 5)):
+            changed[place] = rng.integers(256)
+        path.write_bytes(changed)
+        try:
+            load(path)
+        except BadModel as error:
+            refused += 1
+            assert "m.onnx" in str(error)
+    assert refused > 100

@@ -1,7 +1,7 @@
 """onnx's own node tests: what ONNX Runtime computes of a model, it computes of what dlc makes of it.
 
-Each case is a model, inputs, and the outputs that onnx expects. It is imported, goes through all passes, is emitted, and
-runs on ONNX Runtime with all of that's optimizations off. `node_case_exclusions` lists the cases that are refused.
+Each case is a model, inputs, and the outputs that onnx expects. It is imported, goes through all passes, is emitted,
+and runs on ONNX Runtime with all its optimizations off. `node_case_exclusions` lists the cases that are refused.
 """
 
 from __future__ import annotations

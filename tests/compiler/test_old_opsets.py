@@ -26,6 +26,8 @@ def _i(*values: int) -> Array:
 
 
 # operator, opset, attributes, input fed, constants, number of outputs
+STATISTICS = [_f(1, 2, 3, 4), _f(4, 3, 2, 1), _f(0, 1, 0, 1), _f(1, 2, 3, 1)]  # scale, bias, mean, variance
+
 FORMS: list[tuple[str, int, dict[str, Any], Array, list[Array], int]] = [
     *((name, opset, {"axis": axis}, X, [], 1)
       for name in ("Softmax", "LogSoftmax", "Hardmax") for opset in (7, 12) for axis in (0, 1, 2)),
@@ -37,8 +39,8 @@ FORMS: list[tuple[str, int, dict[str, Any], Array, list[Array], int]] = [
     ("Clip", 10, {}, X, [], 1),
     ("Dropout", 7, {"ratio": 0.3}, X, [], 1),
     ("Dropout", 10, {}, X, [], 1),  # of the mask, opset 10 does not say what it holds when nothing is dropped
-    ("BatchNormalization", 7, {"epsilon": 1e-3}, IMAGE, [_f(1, 2, 3, 4), _f(4, 3, 2, 1), _f(0, 1, 0, 1), _f(1, 2, 3, 1)], 1),
-    ("BatchNormalization", 9, {"momentum": 0.8}, IMAGE, [_f(1, 2, 3, 4), _f(4, 3, 2, 1), _f(0, 1, 0, 1), _f(1, 2, 3, 1)], 1),
+    ("BatchNormalization", 7, {"epsilon": 1e-3}, IMAGE, STATISTICS, 1),
+    ("BatchNormalization", 9, {"momentum": 0.8}, IMAGE, STATISTICS, 1),
     ("Slice", 9, {"starts": [1, -3], "ends": [9, -1], "axes": [0, 2]}, X, [], 1),
     ("Slice", 7, {"starts": [0, 1], "ends": [1, 3]}, X, [], 1),
     ("Pad", 7, {"pads": [0, 1, 2, 0, 0, 3], "value": 1.5}, X, [], 1),

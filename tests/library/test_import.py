@@ -106,7 +106,8 @@ def test_values_are_those_of_the_model(folder: Path, batch: Any, value: str, res
     onnx.save(model, folder / "trunk.onnx")
     ours = program(
         folder, ('{ features = "pool1_fwd" }', f'{{ p1 = "{value}" }}'),
-        ("return logits", f"return trunk(image){rest}"), (".features", ".p1"), ("  logits = trunk(image).p1 -> flatten -> Linear(3) as head\n", ""),
+        ("return logits", f"return trunk(image){rest}"), (".features", ".p1"),
+        ("  logits = trunk(image).p1 -> flatten -> Linear(3) as head\n", ""),
         ("cross_entropy(logits, label)", "mean(square(trunk(image).p1))"),
     )  # fmt: skip
     unit = unit_model(ours, ours.net("n"))

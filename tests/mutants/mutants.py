@@ -11,6 +11,7 @@ function gets one mistake of each kind; with `--every`, all of them. Needs `fork
 from __future__ import annotations
 
 import argparse
+import dis
 import gc
 import os
 import pickle
@@ -39,7 +40,7 @@ Lines = dict[str, set[int]]
 Wanted = tuple["Target", Mutant]
 
 
-@dataclass
+@dataclass(eq=False)
 class Target:
     """A function that is to be changed, wherever it is referred to."""
 
@@ -248,11 +249,21 @@ class Mutation:
         return True
 
     def _signs(self, wanted: Sequence[Wanted], session: pytest.Session) -> list[Wanted]:
-        """Some wrong signs of cotangents, from all over the rules, with the tests of these rules' operators alone."""
+        """Some wrong signs of cotangents, from all over the rules, with the tests of these rules' operators alone.
+
+        Of rules that return in one place: a case of the operator must come there.
+        """
+        from dlc.compiler.registry import Expansion
+        from dlc.compiler.registry import operators as records
+
         signs = [
             (target, mutant)
             for target, mutant in wanted
-            if target.cotangents and mutant.kind == "sign" and mutant.after.startswith(("return -", "return (-"))
+            if target.cotangents
+            and mutant.kind == "sign"
+            and mutant.after.startswith(("return -", "return (-"))
+            and not isinstance(records()[target.name.split(", ")[0]].gradient, Expansion)
+            and sum(each.opname == "RETURN_VALUE" for each in dis.get_instructions(target.objects[0].__code__)) == 1
         ]
         operators = {name.removeprefix("dlc."): name for target, _ in signs for name in target.name.split(", ")}
         cases: dict[str, list[pytest.Item]] = {}

@@ -110,7 +110,7 @@ def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _places(statement: ast.stmt) -> Iterator[ast.expr]:
-    """The expressions of a statement itself, without those of the statements in it, of annotations and of docstrings."""
+    """A statement's own expressions: not those of statements in it, of annotations, of docstrings."""
     rest: list[ast.AST] = []
     for name, value in ast.iter_fields(statement):
         if name in ("decorator_list", "args", "returns", "annotation", "type_comment"):

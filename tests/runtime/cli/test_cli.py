@@ -16,8 +16,11 @@ from dlc.compiler.program import Program
 from dlc.runtime.cli.failures import CODES as EXIT_CODES
 from dlc.runtime.errors import InputError, RunError
 
-COMMANDS = ("check", "show", "ir", "compile", "train", "eval", "export", "run", "data", "explain", "new", "fmt")
-LATER = ("search", "ops", "grad", "gradcheck", "lsp")
+COMMANDS = (
+    "check", "show", "ir", "compile", "train", "eval", "export", "run", "data", "explain", "new", "fmt", "ops", "grad",
+    "gradcheck",
+)  # fmt: skip
+LATER = ("search", "lsp")
 
 
 # --------------------------------------------------------------------------------------------------------- help

@@ -91,13 +91,16 @@ def test_help_loads_no_numpy() -> None:
 
 
 def test_show(dlc: Dlc, tiny: Path) -> None:
-    assert dlc("show", tiny).out.splitlines() == [
-        "tiny                              21 weights  16 multiply-adds",
-        "  x                    f32[B, 3]",
-        "  linear               f32[B, 4]  16          12",
-        "  tanh                 f32[B, 4]",
-        "  linear2              f32[B, 1]   5           4",
-        "  guess (squeeze(-1))  f32[B]",
+    lines = dlc("show", tiny).out.splitlines()
+    assert lines[7].startswith("memory to train tiny, batch 2: ")
+    assert lines[:7] == [
+        "tiny                              activations  21 weights  16 multiply-adds",
+        "  x                    f32[B, 3]         12 B",
+        "  linear               f32[B, 4]         16 B  16          12",
+        "  tanh                 f32[B, 4]         16 B",
+        "  linear2              f32[B, 1]          4 B   5           4",
+        "  guess (squeeze(-1))  f32[B]             4 B",
+        "memory for one example: 124 B (weights 84 B, activations at most 20 B)",  # with the input and the axis -1
     ]
 
 
