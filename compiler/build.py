@@ -95,6 +95,8 @@ class Builder:
         found = self._interned.get(key)
         if found is None:
             types = tuple(lookup(op).infer(Call(op, operands, kept, bodies, outputs)))
+            if len(types) < outputs:
+                raise IllTyped(f"{op} gives {len(types)} outputs, and {outputs} are asked for")
             for type in types:
                 _check_sizes(op, type)
             if "declared" not in kept and not op.startswith("dlc.") and _made_unknown(operands, types):

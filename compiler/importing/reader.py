@@ -323,6 +323,12 @@ class Reader:
             raise BadModel(f"the attribute {', '.join(missing)} is missing")
         if not schema.min_input <= len(node.input) <= schema.max_input:
             raise BadModel(f"it has {len(node.input)} inputs; {schema.min_input} to {schema.max_input} are expected")
+        if len(node.output) > schema.max_output:
+            raise BadModel(f"it has {len(node.output)} outputs; {schema.max_output} is the most")
+        for formal, name in zip(schema.inputs, node.input, strict=False):
+            optional: Any = formal.option
+            if not name and int(optional.value) == 0:  # 1 is optional, 2 variadic
+                raise BadModel(f"its input {formal.name} is missing")
 
 
 def _hint(scope: Scope, name: str) -> Partial:

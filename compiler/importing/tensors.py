@@ -62,6 +62,8 @@ def _external(tensor: TensorProto, folder: Path | None, dtype: str, count: int, 
     """The mapped bytes of a file: nothing is read until it is used, so that models may be larger than memory."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
+    if not isinstance(location, str):  # protobuf gives bytes for what is no UTF-8
+        raise BadModel(f"{where}: the place of its external data is no text")
     if folder is None:
         raise BadModel(f"{where} is in the file {location!r}, but the model was given without a folder")
     size = count * numpy_dtype(dtype).itemsize

@@ -26,7 +26,8 @@ def _loss(call: Call) -> list[Type]:
     reduction = call.get("reduction", "mean")
     if reduction not in _REDUCTIONS:
         raise IllTyped(f'{call.op}: reduction = "{reduction}": one of {", ".join(_REDUCTIONS)} is expected')
-    return [x.with_shape(target.shape if reduction == "none" else ()), x][: call.outputs]
+    found = [x.with_shape(target.shape if reduction == "none" else ()), x]
+    return found[: call.outputs if call.op == "SoftmaxCrossEntropyLoss" else 1]
 
 
 define("NegativeLogLikelihoodLoss", _loss)

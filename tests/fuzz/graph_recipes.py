@@ -26,7 +26,10 @@ def _each(names: str, prepare: Callable[[Maker, Value], Value] = lambda m, x: x,
         RECIPES.append(lambda m, name=name: m.keep(m.one(name, prepare(m, m.any()), **attributes)))
 
 
-_each("Neg Identity Sin Cos Tanh Sigmoid Softplus Erf Atan Asinh Mish Gelu Exp Sinh Cosh Swish Floor Ceil Sign Round")
+_each("Neg Identity Sin Cos Tanh Sigmoid Softplus Erf Atan Asinh Mish Gelu Exp Sinh Cosh Swish")
+_each("Floor Ceil", lambda m, x: m.apart(x, *range(-9, 10)))
+_each("Round", lambda m, x: m.apart(x, *(each + 0.5 for each in range(-9, 9))))
+_each("Sign", lambda m, x: m.apart(x, 0.0))
 _each("Gelu", approximate="tanh")
 _each("Log Sqrt Reciprocal", lambda m, x: m.positive(x))
 _each("Acosh", lambda m, x: m.one("Add", m.positive(x), np.array(1.0)))

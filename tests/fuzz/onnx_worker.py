@@ -1,0 +1,100 @@
+"""Reads spoilt models in a process of its own, which the test watches: `python onnx_worker.py FOLDER FIRST LAST`.
+
+Before each it writes the number of the model, afterwards what came of it: `read`, `refused` or `wrong ...`. A process
+that ends without that has crashed at the last number written. Files that are opened while a model is read are compared
+with its folder.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx.backend.test.case.node import collect_testcases
+from onnx_mutations import spoilt
+
+SECONDS = 5.0  # of processor time
+MEMORY = 8 << 30
+
+
+@lru_cache
+def models() -> list[onnx.ModelProto]:
+    """Small models of all kinds: onnx's own cases of nodes, most of them with their inputs as initializers too."""
+    rng = np.random.default_rng(0)
+    found = []
+    for case in collect_testcases(None):
+        model = case.model
+        if case.kind != "node" or model is None or model.ByteSize() > 20_000:
+            continue
+        made = onnx.ModelProto()
+        made.CopyFrom(model)
+        if rng.random() < 0.7 and case.data_sets:
+            for info, value in zip(list(made.graph.input), case.data_sets[0][0], strict=False):
+                if isinstance(value, np.ndarray) and value.dtype.kind in "fiub" and rng.random() < 0.7:
+                    made.graph.initializer.append(onnx.numpy_helper.from_array(value, info.name))
+        found.append(made)
+    return found
+
+
+def main(folder: Path, first: int, last: int) -> None:
+    from dlc.compiler.emit import EmitError, emit
+    from dlc.compiler.importer import BadModel, load
+    from dlc.compiler.passes import INFERENCE, run
+    from dlc.compiler.registry import IllTyped
+
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    opened: list[str] = []
+    watching = [False]
+
+    def see(event: str, args: tuple[Any, ...]) -> None:
+        if watching[0] and event == "open" and isinstance(args[0], str | bytes):
+            opened.append(os.fsdecode(args[0]))
+
+    sys.addaudithook(see)
+    every = models()
+    for seed in range(first, last):
+        rng = np.random.default_rng(seed)
+        path = folder / "model.onnx"
+        path.write_bytes(spoilt(every[int(rng.integers(len(every)))], rng))
+        print(seed, end=" ", flush=True)
+        opened.clear()
+        start = time.process_time()
+        watching[0] = True
+        try:
+            graph = load(path).inlined()
+            watching[0] = False
+            try:
+                emit(run(graph, INFERENCE))
+                said = "read"
+            except (EmitError, IllTyped):
+                said = "read, and not written"
+        except BadModel:
+            said = "refused"
+        except MemoryError:
+            said = "wrong: it took more memory than there is"
+        except BaseException as error:
+            said = f"wrong: {type(error).__module__}.{type(error).__name__}: {str(error)[:200]!r}"
+        watching[0] = False
+        outside = [each for each in opened if not _inside(each, folder)]
+        if outside:
+            said = f"wrong: it opened {outside[0]}"
+        if time.process_time() - start > SECONDS:
+            said = f"wrong: it took {time.process_time() - start:.1f} s"
+        print(said, flush=True)
+
+
+def _inside(path: str, folder: Path) -> bool:
+    """In the model's folder, or code that Python loads."""
+    code = path.endswith((".py", ".pyc", ".so", ".json", ".lark")) or "__pycache__" in path
+    return code or f"{os.path.abspath(path)}{os.sep}".startswith(f"{folder}{os.sep}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve(), int(sys.argv[2]), int(sys.argv[3]))
