@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-from onnx_models import assert_same, model, ran, through, value_info
+from onnx import TensorProto, helper
+from onnx_models import assert_same, model, ran, through, value_info, weighted
 
 from dlc.compiler import passes
 from dlc.compiler.build import Builder, op, private
@@ -368,27 +368,9 @@ def test_tensors_whose_bytes_do_not_fit_their_dimensions() -> None:
 # Real architectures, and large graphs.
 
 
-def _weighted(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The same architecture with seeded weights of He's scale: as it comes, each value of a layer is the same."""
-    rng = np.random.default_rng(11)
-    shapes = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
-    kept = []
-    for node in proto.graph.node:
-        if node.op_type != "ConstantOfShape":
-            kept.append(node)
-            continue
-        shape = tuple(shapes[node.input[0]].tolist())
-        fan = int(np.prod(shape[1:])) if len(shape) > 1 else 1
-        array = rng.normal(size=shape) * np.sqrt(2 / fan) if len(shape) > 1 else rng.uniform(0.5, 1.5, shape)
-        proto.graph.initializer.append(numpy_helper.from_array(array.astype(np.float32), node.output[0]))
-    del proto.graph.node[:]
-    proto.graph.node.extend(kept)
-    return proto
-
-
 @pytest.mark.parametrize("path", LIGHT, ids=lambda path: path.stem)
 def test_real_architectures_give_the_same(path: Path) -> None:
-    proto = _weighted(onnx.load(path))
+    proto = weighted(onnx.load(path))
     imported = of_model(proto)
     (x,) = [value for value in imported.graph.inputs if imported.graph.names[value] not in imported.weights]
     feeds = {imported.graph.names[x]: draw(*x.type.static_shape())}
