@@ -7,6 +7,7 @@ With x[N, C, S], w[O, C/G, K] and y = Conv(x, w): `dlc.ConvInputGrad(g, w)` is t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -256,19 +257,31 @@ def _(x: Array, w: Array, b: Array | None = None, *, group: int = 1, **attribute
 def _(g: Value, x: Value, w: Value, b: Value | None, node: Node) -> tuple[Value, Value, Value | None]:
     """ConvTranspose(x, w) is ConvInputGrad(x, w): what is x here is the cotangent of a convolution of g."""
     found, _ = _transposed(node.attributes, x.shape[2:], w.shape[2:])
+    reached = g
+    if found.counts(g.shape[2:]) != x.shape[2:]:
+        found, ends = _reaching(found, x.shape[2:], g.shape[2:])
+        rank = len(ends)
+        reached = op.Slice(g, ints(*(0,) * rank), extent_vector(ends), ints(*range(2, 2 + rank)))
     attributes = {"group": node.attributes.get("group", 1), **found.attributes()}
-    reached = g if found.counts(g.shape[2:]) == x.shape[2:] else _reached(g, x.shape[2:], found)
     dx: Value = op.Conv(reached, w, **attributes)
     return dx, private.ConvWeightGrad(reached, x, shape=w.shape, **attributes), b and _per_channel(g)
 
 
-def _reached(g: Value, counts: Shape, found: Windows) -> Value:
-    """What the windows reach of a result that was given more elements at its ends than a stride has."""
-    rank = len(counts)
-    spans = zip(counts, found.strides, found.spans, found.begins, found.ends, strict=True)
-    ends = [(n - 1) * s + span - begin - end for n, s, span, begin, end in spans]
-    cut: Value = op.Slice(g, ints(*(0,) * rank), extent_vector(ends), ints(*range(2, 2 + rank)))
-    return cut
+def _reaching(found: Windows, counts: Shape, extents: Shape) -> tuple[Windows, list[Dim]]:
+    """The windows of a result that was given more elements at its ends than a stride has, and how far they reach in it.
+
+    What is given at an end first takes back the padding there; only what is beyond lies out of the windows' reach.
+    """
+    ends: list[int] = []
+    reach: list[Dim] = []
+    spans = zip(counts, extents, found.strides, found.spans, found.begins, found.ends, strict=True)
+    for n, extent, stride, span, begin, end in spans:
+        given = extent - ((n - 1) * stride + span - begin - end)
+        if not isinstance(given, int):
+            raise IllTyped(f"ConvTranspose: a size of {extent} for {n} windows, which has to be known here")
+        ends.append(max(end - given, 0))
+        reach.append((n - 1) * stride + span - begin - ends[-1])
+    return replace(found, ends=tuple(ends)), reach
 
 
 @lower("ConvTranspose")
@@ -278,6 +291,7 @@ def _(lowering: Any, node: Node, x: Value, w: Value, b: Value | None = None) -> 
     found, _ = _transposed(node.attributes, x.shape[2:], w.shape[2:])
     if found.counts(extents) == x.shape[2:]:
         return None
+    found, _ = _reaching(found, x.shape[2:], extents)
     given = {"group": node.attributes.get("group", 1), **found.attributes()}
     y = op.ConvTranspose(x, w, **given)
     more = [extent - have for extent, have in zip(extents, y.shape[2:], strict=True)]

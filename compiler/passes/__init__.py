@@ -72,7 +72,7 @@ def run(
     """
     names = labels(pipeline)
     skipped = _skipped(pipeline, names, without)
-    last = _find(names, after)[0] if after is not None else len(names) - 1
+    last = None if after is None else _find(names, after)[0]
     for index, (name, transform) in enumerate(zip(names, pipeline, strict=True)):
         if index not in skipped:
             before, graph = graph, transform(graph)

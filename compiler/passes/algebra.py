@@ -170,7 +170,7 @@ def scalars_outside(node: Node, x: Value, y: Value, *, sole: Sole) -> Value | No
 def exact_division(node: Node, x: Value, y: Value) -> Value | None:
     """x / c -> x * (1 / c) where 1 / c is exact: c is a power of two. Elsewhere it would round differently."""
     c = number(y)
-    if not y.type.is_float or c is None or c == 0 or not math.isfinite(c) or abs(math.frexp(c)[0]) != 0.5:
+    if not y.type.is_float or c is None or abs(math.frexp(c)[0]) != 0.5:  # so is that of 0, infinity and NaN
         return None
     k = constant(1 / c, y)
     return x * k if k is not None else None

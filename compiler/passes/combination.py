@@ -139,8 +139,6 @@ def _parts(value: Value, scalars: Scalars) -> list[Part] | None:
         return None
     if node.op == "Gemm":
         return _gemm_parts(node, value)
-    if any(operand is None or operand.type not in (value.type, value.type.with_shape(())) for operand in node.inputs):
-        return None
     left, right = (*node.inputs, None, None)[:2]
     if node.op in ("Add", "Sub") and left is not None and right is not None and left.type == right.type:
         return [(left, ONE, 1.0, False), (right, ONE, 1.0 if node.op == "Add" else -1.0, False)]

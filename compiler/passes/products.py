@@ -11,7 +11,6 @@ from dlc.compiler.graph import Node, Value
 from dlc.compiler.passes.algebra import sign_between
 from dlc.compiler.passes.match import Sole, argument, arguments, elements, is_scalar, number, rule
 from dlc.compiler.passes.movement import permutation
-from dlc.compiler.types import broadcast
 
 
 def _gemm(a: Value, b: Value, c: Value | None = None, **attributes: float) -> Value:
@@ -50,7 +49,7 @@ def transposed_operand(node: Node, x: Value, y: Value, c: Value | None = None) -
     """A Gemm reads its matrices in either order: a Transpose before it is only a flag."""
     if as_gemm(node.output) is None:
         return None
-    a, b = (argument(side, "Transpose") if _is_transposed(side) else None for side in (x, y))
+    a, b = (argument(side, "Transpose") if permutation(side) == (1, 0) else None for side in (x, y))
     if a is None and b is None:
         return None
     given = dict(node.attributes)
@@ -61,15 +60,10 @@ def transposed_operand(node: Node, x: Value, y: Value, c: Value | None = None) -
     return _gemm(x if a is None else a, y if b is None else b, c, **given)
 
 
-def _is_transposed(value: Value) -> bool:
-    return value.op == "Transpose" and permutation(value) == (1, 0)
-
-
 @rule("Gemm")
-def defaults(node: Node, x: Value, y: Value, c: Value | None = None) -> Value | None:
+def defaults(node: Node, x: Value, y: Value, c: Value | None = None) -> Value:
     """Attributes that say what ONNX says without them are left out."""
-    short = _gemm(x, y, c, **node.attributes)
-    return short if short.node is not None and short.node.attributes != node.attributes else None
+    return _gemm(x, y, c, **node.attributes)
 
 
 @rule("dlc.ReshapeTo")
@@ -93,7 +87,7 @@ def product_plus(node: Node, x: Value, y: Value, *, sole: Sole) -> Value | None:
     """x @ w + b -> Gemm(x, w, b), and with a minus on either side, if nothing else reads the product."""
     for product, other, sign in ((x, y, 1.0), (y, x, 1.0 if node.op == "Add" else -1.0)):
         found = as_gemm(product)
-        if found is None or has_addend(found) or not sole(product) or not _fits(other, product):
+        if found is None or has_addend(found) or not sole(product) or product.shape != node.output.shape:
             continue
         alpha = sign * found.attributes.get("alpha", 1.0)
         beta = -1.0 if node.op == "Sub" and product is x else 1.0
@@ -112,13 +106,6 @@ def product_in_sum(node: Node, *terms: Value, sole: Sole) -> Value | None:
             rest = [term for term in terms if term is not product]
             return product + op.Sum(*rest)
     return None
-
-
-def _fits(c: Value, result: Value) -> bool:
-    try:
-        return broadcast(c.shape, result.shape) == result.shape
-    except ValueError:
-        return False
 
 
 @rule("Mul", "Div", "Neg")
@@ -154,7 +141,7 @@ def scale_the_smaller(node: Node, x: Value, y: Value, *, sole: Sole, sizes: Mapp
     made = x.node
     if not is_scalar(y) or made is None or made.op not in ("MatMul", "Gemm") or not sole(x) or has_addend(made):
         return None
-    a, b = made.inputs[:2]
+    a, b = made.inputs
     assert a is not None and b is not None
     smaller = min(a, b, key=lambda value: elements(value.type, sizes))
     if elements(smaller.type, sizes) >= elements(x.type, sizes):

@@ -7,7 +7,7 @@ from dlc.compiler.graph import Node, Value
 from dlc.compiler.ops.reduction import count, reduced_axes
 from dlc.compiler.passes.match import Sole, argument, arguments, is_scalar, rule
 from dlc.compiler.registry import operators
-from dlc.compiler.types import Dim, Shape, product
+from dlc.compiler.types import Shape, product
 
 _ELEMENTWISE = tuple(
     name
@@ -71,7 +71,7 @@ def sum_to(node: Node, x: Value, *, sole: Sole) -> Value | None:
     if product(dims) == 1:
         return private.ReshapeTo(x, shape=shape)
     if (copied := argument(x, "dlc.ExpandTo")) is not None and (not copied.shape or copied.shape == shape):
-        return _stretched(_times(copied, product(dims)), shape)
+        return _stretched(copied * count(product(dims), copied), shape)
     return _factor_outside(node, x, sole)
 
 
@@ -83,7 +83,7 @@ def reduce_sum(node: Node, x: Value, axes: Value | None = None, *, sole: Sole) -
         return private.ReshapeTo(x, shape=node.output.shape)
     copied = argument(x, "dlc.ExpandTo")
     if copied is not None and not copied.shape:
-        return _stretched(_times(copied, product(dims)), node.output.shape)
+        return _stretched(copied * count(product(dims), copied), node.output.shape)
     return _factor_outside(node, x, sole)
 
 
@@ -91,10 +91,6 @@ def reduce_sum(node: Node, x: Value, axes: Value | None = None, *, sole: Sole) -
 def reduce_mean(node: Node, x: Value, axes: Value | None = None, *, sole: Sole) -> Value | None:
     """Factors outside the mean. The mean of copies is left alone: of no copies it is NaN."""
     return _factor_outside(node, x, sole)
-
-
-def _times(x: Value, copies: Dim) -> Value:
-    return x if copies == 1 else x * count(copies, x)
 
 
 def _factor_outside(node: Node, x: Value, sole: Sole) -> Value | None:

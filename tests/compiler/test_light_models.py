@@ -2,13 +2,15 @@
 
 The nine models lie in onnx's wheel, without their weights; they get seeded ones of He's scale. A `.net` file imports
 each before its softmax, and a training section moves it by plain gradient descent on a random linear loss. The states
-are those that PyTorch passes through. DLC_TORTURE runs all nine from ten states each (20 minutes); without it two small
-ones take two steps.
+are those that PyTorch passes through. It computes in float64: in float32 single units of these nets come out on the
+other side of a relu's kink, in PyTorch as here. So a step has to be as near to it as 1e-4, or as PyTorch's own float32
+comes, times three. DLC_TORTURE runs all nine from ten states each; without it two small ones take two steps.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,19 +64,22 @@ def cut_of(model: onnx.ModelProto) -> str:
 def test_steps_are_those_of_pytorch(path: Path, tmp_path: Path) -> None:
     if not LONG and path.stem not in SMALL:
         pytest.skip("the larger models take minutes: DLC_TORTURE=1 runs them")
-    worst = compare(path, tmp_path, STATES)
-    assert worst < 1e-4
+    ours, theirs = compare(path, tmp_path, STATES)
+    assert ours < max(1e-4, 3 * theirs)
 
 
-def compare(path: Path, folder: Path, states: int) -> float:
-    """The largest difference of an update from PyTorch's, as a share of the largest element of that update."""
+def compare(path: Path, folder: Path, states: int) -> tuple[float, float]:
+    """How far our steps, and PyTorch's gradients in float32, are from its own in float64: the length of the difference
+    over all weights, as a share of the step's, of the worst state."""
     model = weighted(onnx.load(path))
     onnx.save(model, folder / "model.onnx")
     cut = cut_of(model)
     rng = np.random.default_rng(5)
     image = rng.normal(size=(1, 3, 224, 224)).astype(np.float32)
     statistics = {name for node in model.graph.node if node.op_type == "BatchNormalization" for name in node.input[3:]}
-    held = torch_models.tensors(model)
+    held = {
+        name: each.double() if each.is_floating_point() else each for name, each in torch_models.tensors(model).items()
+    }
     learning = {
         name: each.requires_grad_()
         for name, each in held.items()
@@ -83,36 +88,69 @@ def compare(path: Path, folder: Path, states: int) -> float:
     data = next(each.name for each in model.graph.input if each.name not in held)
 
     def forward() -> Any:
-        return torch_models.run(model.graph.node, {**held, data: torch.tensor(image)}, cut)
+        return torch_models.run(model.graph.node, {**held, data: torch.tensor(image).double()}, cut)
 
     shape = tuple(forward().shape)
     target = rng.normal(size=shape).astype(np.float32)
     (forward() * torch.tensor(target)).mean().backward()
     learning = {name: each for name, each in learning.items() if each.grad is not None}  # those before the cut
-    lr = 0.01 * float(np.median([float(each.detach().abs().max() / each.grad.abs().max()) for each in learning.values()]))
+    # Small enough for nets without normalization: no element moves by more than a thousandth of the largest.
+    kernels = [each for each in learning.values() if each.ndim > 1]
+    lr = 1e-3 * min(float(each.detach().abs().max() / each.grad.abs().max()) for each in kernels)
     kind = f"f32[{', '.join(map(str, shape[1:]))}]"
     (folder / "n.net").write_text(TEXT.format(cut=cut, target=kind, lr=f"{lr:.6g}"))
     program = Program.open(folder / "n.net")
-    step = unit_model(program, program.step("n"))
-    session = ort.InferenceSession(step.SerializeToString(), providers=["CPUExecutionProvider"])
-    inputs = [each.name for each in session.get_inputs()]
+    step, gradients = (
+        ort.InferenceSession(unit_model(program, unit).SerializeToString(), providers=["CPUExecutionProvider"])
+        for unit in (program.step("n"), program.gradients("n"))
+    )
+    inputs = [each.name for each in step.get_inputs()]
     addresses = {f"m.{name}": name for name in held}
     assert {addresses[name] for name in inputs if name in addresses} >= set(learning)
-    worst = 0.0
+    rate = float(f"{lr:.6g}")
+    ours = theirs = 0.0
     for _ in range(states):
         before = {name: each.detach().numpy().copy() for name, each in learning.items()}
-        feeds = {name: held[addresses[name]].detach().numpy() for name in inputs if name in addresses}
-        outputs = [f"m.{name}:next" for name in learning]
-        found = dict(zip(learning, session.run(outputs, {**feeds, "image": image, "target": target}), strict=True))
+        feeds: dict[str, Array] = {"image": image, "target": target}
+        for name in inputs:
+            if name in addresses:
+                array = held[addresses[name]].detach().numpy()
+                feeds[name] = array.astype(np.float32) if array.dtype == np.float64 else array
+        after = dict(zip(learning, step.run([f"m.{name}:next" for name in learning], feeds), strict=True))
+        found = dict(zip(learning, gradients.run([f"m.{name}:grad" for name in learning], feeds), strict=True))
         for each in learning.values():
             each.grad = None
         (forward() * torch.tensor(target)).mean().backward()
+        slopes = {name: each.grad.numpy() for name, each in learning.items()}
+        moves = {name: before[name] - rate * slope for name, slope in slopes.items()}
+        small = _small_slopes(model, held, set(learning), data, image, cut, target)
+        off, other = (
+            _length({name: each[name] - slope for name, slope in slopes.items()}) / _length(slopes)
+            for each in (found, small)
+        )
+        ours, theirs = max(ours, off), max(theirs, other)
+        apart = _length({name: after[name] - move for name, move in moves.items()})
+        stored = 2**-23 * _length(before)  # a weight is kept to 24 bits
+        assert apart <= rate * max(1e-4, 3 * off, 3 * other) * _length(slopes) + stored
         with torch.no_grad():
-            for each in learning.values():
-                each -= float(f"{lr:.6g}") * each.grad
-        for name, each in learning.items():
-            moved = each.detach().numpy() - before[name]
-            rounding = 2**-23 * np.abs(before[name]).max()  # a weight is stored to 24 bits
-            error = max(float(np.abs(found[name] - each.detach().numpy()).max()) - rounding, 0.0)
-            worst = max(worst, error / float(np.abs(moved).max()))
-    return worst
+            for name, each in learning.items():
+                each.copy_(torch.tensor(moves[name]).float())  # the next state is one that both can hold
+    return ours, theirs
+
+
+def _length(tensors: Mapping[str, Array]) -> float:
+    return float(sum(float((each.astype(np.float64) ** 2).sum()) for each in tensors.values()) ** 0.5)
+
+
+def _small_slopes(
+    model: onnx.ModelProto, held: Mapping[str, Any], learning: set[str], data: str, image: Array, cut: str,
+    target: Array,
+) -> dict[str, Array]:  # fmt: skip
+    """PyTorch's gradients of the same state in float32."""
+    small = {
+        name: each.detach().float().requires_grad_(name in learning) if each.is_floating_point() else each
+        for name, each in held.items()
+    }
+    y = torch_models.run(model.graph.node, {**small, data: torch.tensor(image)}, cut)
+    (y * torch.tensor(target)).mean().backward()
+    return {name: small[name].grad.numpy() for name in learning}

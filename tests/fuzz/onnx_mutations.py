@@ -18,6 +18,11 @@ LOCATIONS = (
     "../outside.bin", "/etc/hostname", "link.bin", "hard.bin", "folder/../../outside.bin", "C:\\outside.bin", "", ".",
     "weights.bin\0x", "nothing.bin", "weights.bin",
 )  # fmt: skip
+SIBLINGS = {
+    1: ("Relu", "Tanh", "Exp", "Floor", "Shape", "Size", "Softmax", "Flatten", "Transpose", "NonZero", "ReduceSum"),
+    2: ("Add", "Mul", "Div", "Pow", "MatMul", "Max", "Less", "Gather", "Reshape", "Expand", "Tile", "Squeeze", "Mod"),
+    3: ("Where", "Gemm", "Conv", "Sum", "Clip", "Range", "ScatterND", "LayerNormalization", "Pad", "OneHot", "Slice"),
+}  # by their number of inputs
 Change = Callable[[onnx.ModelProto, np.random.Generator], None]
 
 
@@ -26,44 +31,89 @@ def pick(rng: np.random.Generator, items: Any) -> Any:
     return items[int(rng.integers(len(items)))] if len(items) else [][0]
 
 
+def places(model: onnx.ModelProto) -> list[Any]:
+    """The lists of nodes: the graph's, those of its bodies, and the functions'."""
+    found: list[Any] = [model.graph.node, *(each.node for each in model.functions)]
+    for nodes in found:  # grows while it is walked
+        found.extend(a.g.node for n in nodes for a in n.attribute if a.HasField("g"))
+    return found
+
+
+def some(model: onnx.ModelProto, rng: np.random.Generator) -> Any:
+    """The nodes of the graph, or (half of the time, where there are any) of a body or a function."""
+    inside = places(model)[1:]
+    return pick(rng, inside) if inside and rng.random() < 0.5 else model.graph.node
+
+
 def operator(model: onnx.ModelProto, rng: np.random.Generator) -> None:
     names = [schema.name for schema in onnx.defs.get_all_schemas()]
-    pick(rng, model.graph.node).op_type = str(pick(rng, [*names, "Nothing", "", "\u00fc" * 40]))
+    pick(rng, some(model, rng)).op_type = str(pick(rng, [*names, "Nothing", "", "\u00fc" * 40]))
+
+
+def sibling(model: onnx.ModelProto, rng: np.random.Generator) -> None:
+    """Another operator of as many inputs, without attributes: most often the model stays sound."""
+    chosen = pick(rng, some(model, rng))
+    del chosen.attribute[:]
+    chosen.op_type = str(pick(rng, SIBLINGS.get(len(chosen.input), ())))
+
+
+def slightly(model: onnx.ModelProto, rng: np.random.Generator) -> None:
+    """A number of an attribute, or of a small integer constant, is a little different."""
+    attributes = [a for each in some(model, rng) for a in each.attribute if a.type in (2, 7)]  # an int, ints
+    whole = [each for each in model.graph.initializer if each.data_type == TensorProto.INT64 and each.raw_data]
+    if whole and (not attributes or rng.random() < 0.4):
+        chosen = pick(rng, whole)
+        array = np.frombuffer(chosen.raw_data, np.int64).copy()
+        array[int(rng.integers(array.size))] += int(pick(rng, (-2, -1, 1, 2)))
+        chosen.raw_data = array.tobytes()
+        return
+    found = pick(rng, attributes)
+    if found.type == AttributeProto.INT:
+        found.i += int(pick(rng, (-2, -1, 1, 2)))
+    else:
+        found.ints[int(rng.integers(len(found.ints)))] += int(pick(rng, (-2, -1, 1, 2)))
 
 
 def domain(model: onnx.ModelProto, rng: np.random.Generator) -> None:
-    pick(rng, model.graph.node).domain = str(pick(rng, ["ai.onnx.ml", "com.microsoft", "no.such", "ai.onnx"]))
+    pick(rng, some(model, rng)).domain = str(pick(rng, ["ai.onnx.ml", "com.microsoft", "no.such", "ai.onnx"]))
 
 
 def drop(model: onnx.ModelProto, rng: np.random.Generator) -> None:
-    lists = (model.graph.node, model.graph.input, model.graph.output, model.graph.initializer, model.opset_import)
+    lists = (some(model, rng), model.graph.input, model.graph.output, model.graph.initializer, model.opset_import)
     chosen = pick(rng, [each for each in lists if len(each)])
     del chosen[int(rng.integers(len(chosen)))]
 
 
 def double(model: onnx.ModelProto, rng: np.random.Generator) -> None:
-    lists = (model.graph.node, model.graph.input, model.graph.output, model.graph.initializer)
+    lists = (some(model, rng), model.graph.input, model.graph.output, model.graph.initializer)
     chosen = pick(rng, [each for each in lists if len(each)])
     chosen.add().CopyFrom(pick(rng, list(chosen)[:-1] or list(chosen)))
 
 
 def reorder(model: onnx.ModelProto, rng: np.random.Generator) -> None:
-    nodes = list(model.graph.node)
-    order = rng.permutation(len(nodes))
-    del model.graph.node[:]
-    model.graph.node.extend(nodes[int(at)] for at in order)
+    chosen = some(model, rng)
+    copies = [onnx.NodeProto.FromString(each.SerializeToString()) for each in chosen]
+    del chosen[:]
+    chosen.extend(copies[int(at)] for at in rng.permutation(len(copies)))
 
 
 def rename(model: onnx.ModelProto, rng: np.random.Generator) -> None:
     """A value is read or given under the name of another, or of none."""
-    node = pick(rng, model.graph.node)
+    node = pick(rng, some(model, rng))
     names = [name for each in model.graph.node for name in (*each.input, *each.output)]
     side = pick(rng, [each for each in (node.input, node.output) if len(each)])
     side[int(rng.integers(len(side)))] = str(pick(rng, [*names, "", "nowhere"]))
 
 
+def cycle(model: onnx.ModelProto, rng: np.random.Generator) -> None:
+    """A node reads what it, or a later one, gives."""
+    nodes = some(model, rng)
+    node = pick(rng, nodes)
+    node.input[int(rng.integers(len(node.input)))] = str(pick(rng, pick(rng, nodes).output))
+
+
 def arity(model: onnx.ModelProto, rng: np.random.Generator) -> None:
-    node = pick(rng, model.graph.node)
+    node = pick(rng, some(model, rng))
     side = node.input if rng.random() < 0.5 else node.output
     if len(side) and rng.random() < 0.5:
         del side[int(rng.integers(len(side)))]
@@ -73,7 +123,7 @@ def arity(model: onnx.ModelProto, rng: np.random.Generator) -> None:
 
 def attribute(model: onnx.ModelProto, rng: np.random.Generator) -> None:
     """A number, a list or a type of an attribute is another; or the attribute is new, or gone."""
-    node = pick(rng, model.graph.node)
+    node = pick(rng, some(model, rng))
     kind = int(rng.integers(5))
     if kind == 0 or not len(node.attribute):
         node.attribute.append(helper.make_attribute(str(pick(rng, ["axis", "axes", "pads", "to", "x"])), 99))
@@ -135,8 +185,12 @@ def external(model: onnx.ModelProto, rng: np.random.Generator) -> None:
     name = str(pick(rng, [each.name for each in model.graph.initializer]))
     chosen = next(each for each in model.graph.initializer if each.name == name)
     chosen.ClearField("raw_data")
+    del chosen.external_data[:]
     chosen.data_location = TensorProto.EXTERNAL
     entries = {"location": str(pick(rng, LOCATIONS))}
+    if rng.random() < 0.5:  # all else is right: only the place may be refused
+        chosen.external_data.add(key="location", value=entries["location"])
+        return
     if rng.random() < 0.6:
         entries["offset"] = str(pick(rng, ["0", "-4", "9999999999999", "x", "1"]))
     if rng.random() < 0.6:
@@ -183,8 +237,8 @@ def body(model: onnx.ModelProto, rng: np.random.Generator) -> None:
 
 
 CHANGES: tuple[Change, ...] = (
-    operator, domain, drop, double, reorder, rename, arity, attribute, attribute, dimension, element, tensor, external,
-    function, opset, body,
+    operator, domain, drop, double, reorder, rename, cycle, arity, attribute, attribute, dimension, element, tensor,
+    external, function, opset, body, sibling, sibling, sibling, slightly, slightly, slightly,
 )  # fmt: skip
 
 

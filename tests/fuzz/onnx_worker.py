@@ -1,12 +1,13 @@
 """Reads spoilt models in a process of its own, which the test watches: `python onnx_worker.py FOLDER FIRST LAST`.
 
 Before each it writes the number of the model, afterwards what came of it: `read`, `refused` or `wrong ...`. A process
-that ends without that has crashed at the last number written. Files that are opened while a model is read are compared
-with its folder.
+that ends without that has crashed, or was ended by its watchdog, at the last number written. Files that are opened
+while a model is read are compared with its folder, and with the file outside that links in it lead to.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import resource
 import sys
@@ -17,11 +18,15 @@ from typing import Any
 
 import numpy as np
 import onnx
+import small_models
 from onnx.backend.test.case.node import collect_testcases
 from onnx_mutations import spoilt
 
 SECONDS = 5.0  # of processor time
-MEMORY = 8 << 30
+HUNG = 120.0  # of any time: nothing that ends takes so long, however busy the machine is
+MEMORY = 8 << 30  # of addresses
+RESIDENT = 1 << 30  # that one model may take beyond what the process had
+OWN = [os.path.realpath(each) for each in (sys.prefix, sys.base_prefix, Path(__file__).parents[2])]
 
 
 @lru_cache
@@ -58,13 +63,16 @@ def main(folder: Path, first: int, last: int) -> None:
             opened.append(os.fsdecode(args[0]))
 
     sys.addaudithook(see)
-    every = models()
+    every, made = models(), list(small_models.models())
     for seed in range(first, last):
         rng = np.random.default_rng(seed)
         path = folder / "model.onnx"
-        path.write_bytes(spoilt(every[int(rng.integers(len(every)))], rng))
+        among = made if seed % 2 else every
+        path.write_bytes(spoilt(among[int(rng.integers(len(among)))], rng))
         print(seed, end=" ", flush=True)
         opened.clear()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+        faulthandler.dump_traceback_later(HUNG, exit=True)
         start = time.process_time()
         watching[0] = True
         try:
@@ -82,18 +90,25 @@ def main(folder: Path, first: int, last: int) -> None:
         except BaseException as error:
             said = f"wrong: {type(error).__module__}.{type(error).__name__}: {str(error)[:200]!r}"
         watching[0] = False
+        faulthandler.cancel_dump_traceback_later()
         outside = [each for each in opened if not _inside(each, folder)]
         if outside:
             said = f"wrong: it opened {outside[0]}"
         if time.process_time() - start > SECONDS:
             said = f"wrong: it took {time.process_time() - start:.1f} s"
+        taken = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10) - before
+        if taken > RESIDENT:
+            said = f"wrong: it took {taken >> 20} MB"
         print(said, flush=True)
 
 
 def _inside(path: str, folder: Path) -> bool:
-    """In the model's folder, or code that Python loads."""
-    code = path.endswith((".py", ".pyc", ".so", ".json", ".lark")) or "__pycache__" in path
-    return code or f"{os.path.abspath(path)}{os.sep}".startswith(f"{folder}{os.sep}")
+    """In the model's folder, whatever links say; or what Python and the compiler load of their own."""
+    real = os.path.realpath(path)
+    outside = folder.parent / "outside.bin"
+    if os.path.exists(real) and os.path.samefile(real, outside):  # a hard link to it has a name inside
+        return False
+    return any(f"{real}{os.sep}".startswith(f"{each}{os.sep}") for each in (str(folder), *OWN))
 
 
 if __name__ == "__main__":

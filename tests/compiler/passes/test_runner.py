@@ -128,6 +128,15 @@ def test_private_operators_after_lowering_break() -> None:
     run(from_text(TEXT), (lower, unlowered), verify=False)
 
 
+def test_the_last_lowering_is_checked_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forgets(graph: Graph) -> Graph:
+        return graph
+
+    monkeypatch.setattr("dlc.compiler.passes.lower", forgets)
+    with pytest.raises(BrokenPass, match=r"the pass forgets broke the graph g: .*dlc.Detach"):
+        run(from_text(TEXT), (simplify, forgets))
+
+
 def test_what_changes_nothing_keeps_the_very_nodes() -> None:
     graph = run(from_text(TEXT), INFERENCE)
     for transform in (simplify, fold, dce, lower):
