@@ -8,7 +8,7 @@ import numpy as np
 
 from dlc.compiler.build import current, ints, op, private
 from dlc.compiler.graph import Node, Value
-from dlc.compiler.types import Array, Dim, Polynomial, numpy_dtype, product, quotient
+from dlc.compiler.types import Array, Dim, Polynomial, is_unknown, numpy_dtype, product, quotient, symbols
 
 LONGEST = 64  # no shape has so many dimensions
 Contents = tuple[Dim, ...]
@@ -40,6 +40,9 @@ class Shapes:
             return value
         dims = _read(node, [self.of(source) for source in node.inputs])
         if dims is None or len(dims) != length:
+            return value
+        if any(is_unknown(name) for dim in dims for name in symbols(dim)):
+            self._known[value] = dims  # what shows such a size may be read by nothing else, and has to stay
             return value
         made = _said(dims, value)
         self._known[made] = dims

@@ -73,8 +73,7 @@ def _external(tensor: TensorProto, folder: Path | None, dtype: str, count: int, 
     descriptor = _open(folder, location, where)
     try:
         found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-            raise BadModel(f"{where}: its external data {location!r} is a link or no regular file")
+        _check_plain(found, location, where)  # once more: another file may have taken its place
         if offset + size > found.st_size:
             raise BadModel(
                 f"{where}: its external data ends at byte {offset + size} of {location!r}, which has {found.st_size}"
@@ -109,9 +108,15 @@ def _open(folder: Path, location: str, where: str) -> int:
         if place.is_symlink():
             raise BadModel(f"{where}: its external data {location!r} leads through the link {part!r}")
     try:
+        _check_plain(os.lstat(place), location, where)  # before it is opened: what a hard link leads to, or a device
         return os.open(place, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
         raise BadModel(f"{where}: its external data {location!r} cannot be read: {error.strerror}") from None
+
+
+def _check_plain(found: os.stat_result, location: str, where: str) -> None:
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+        raise BadModel(f"{where}: its external data {location!r} is a link or no regular file")
 
 
 __all__ = ["array_of", "element_type"]

@@ -34,7 +34,6 @@ class Lowering:
         self.graph = graph
         self.sizes: Mapping[str, int] = graph.sizes or (around.sizes if around else {})
         self._axes: dict[str, tuple[Value, int]] = (around._axes if around else {}) | dims(graph)
-        self.replaced: dict[Value, Value] = {}  # values of the graph that lowering has replaced so far
         self._inputs: tuple[Value, ...] = (*(around._inputs if around else ()), *graph.inputs)
 
     def dim(self, dim: Dim) -> Value:
@@ -109,7 +108,7 @@ class Lowering:
                 f" its own (those that inputs have: {known})"
             )
         value, axis = self._axes[atom]
-        return op.Squeeze(_extent(self.replaced.get(value, value), axis, axis + 1))
+        return op.Squeeze(_extent(value, axis, axis + 1))
 
 
 def _common(left: Shape, right: Shape) -> int:
@@ -126,9 +125,6 @@ def _lower(graph: Graph, offered: dict[Node, None], around: Lowering | None) -> 
     lowering = Lowering(graph, around)
 
     def visit(node: Node, inputs: tuple[Value | None, ...]) -> Value | Sequence[Value] | None:
-        for old, new in zip(node.inputs, inputs, strict=True):
-            if old is not None and new is not None and old is not new:
-                lowering.replaced[old] = new
         record = lookup(node.op)
         if record.lower is None or "declared" in node.attributes:
             if node.private:

@@ -25,7 +25,7 @@ from dlc.compiler.products import deployed, pipeline_of, unit_model
 from dlc.compiler.program import Program, Unit
 from dlc.compiler.text import constants, from_text, to_text
 
-ALL = tuple(sorted(path.stem for path in (ROOT / "specs").glob("*.net")))
+ALL = tuple(sorted(path.stem for path in (ROOT / "specs").glob("*.net") if path.stem != "faces"))  # test_faces.py
 DTYPES = {"f32": np.float32, "f64": np.float64, "i64": np.int64, "u8": np.uint8, "bool": np.bool_, "i32": np.int32}
 
 

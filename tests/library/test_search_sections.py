@@ -12,7 +12,8 @@ TEXT = """let width = 8 in {space}
 
 net it {{
   input x: f32[B, 4]
-  return x -> Linear(width) -> Linear(1)
+  guess = x -> Linear(width) -> Linear(1)
+  return guess
 }}
 data rows {{
   train = npz("rows.npz")
@@ -20,10 +21,10 @@ data rows {{
   y: f32[1] = raw.y
 }}
 train it on rows {{
-  loss = mse(output, y)
+  loss = mse(guess, y)
   optimizer = SGD(lr=0.1)
   batch = 4
-  metrics {{ error = mean(abs(output - y)) }}
+  metrics {{ error = mean(abs(guess - y)) }}
 }}
 search {run} {{
 {keys}

@@ -103,6 +103,21 @@ def test_what_a_body_captures_leads_to_its_operator(span: str, where: str) -> No
     assert (" at " in message) == bool(span)
 
 
+def test_a_shape_that_an_imported_node_computes_is_differentiated_only_if_it_is_known() -> None:
+    text = """graph g(%x: f64[6], %s: i64[2])
+    %k: i64[2] = Constant(2, 3)
+    %a: f64[2, 3] = Reshape(%x, %k) {declared = [f64[2, 3]]}
+    %b: f64[2, 3] = Exp(%a)
+    %loss: f64[] = ReduceSum(%b) {keepdims = 0}
+    %g: f64[6] = dlc.Gradient(%loss, %x)
+    return g = %g
+    """
+    x = np.linspace(-1, 1, 6)
+    expected(from_text(text), {"x": x, "s": np.array([2, 3])}, g=np.exp(x))
+    with pytest.raises(NotDifferentiable, match="through Reshape, and its shape depends on data: "):
+        differentiate(from_text(text.replace("Reshape(%x, %k)", "Reshape(%x, %s)")))
+
+
 def test_a_body_may_read_a_gradient() -> None:
     text = SQUARE.replace("(%x: f64[B])", "(%x: f64[B], %c: bool[])").replace("return loss = %loss, g = %g\n", """\
 %h: f64[B] = If(%c)
