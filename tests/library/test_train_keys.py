@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
+from dlc.compiler.evaluate import evaluate
+from dlc.compiler.passes import TRAINING, run
 from dlc.compiler.program import Program
 from dlc.dsl.diagnostics import Diagnostic, SourceError
 
@@ -20,7 +23,7 @@ net it {
   guess = x -> Linear(3) as inner -> Linear(1) -> squeeze(-1)
   return guess
 }
-train it as first on rows {
+train it on rows as first {
   loss = mse(guess, y)
   optimizer = SGD(lr=0.1)
   batch = 4
@@ -37,7 +40,7 @@ LINE = TEXT[: TEXT.index("KEYS")].count("\n") + 1
 
 
 def settings(keys: str) -> dict[str, Any]:
-    return dict(Program.of_text(TEXT.replace("KEYS", keys)).step("it").run.settings)
+    return dict(Program.of_text(TEXT.replace("KEYS", keys)).step("it").settings)
 
 
 def problems(keys: str, text: str = TEXT) -> list[Diagnostic]:
@@ -45,6 +48,42 @@ def problems(keys: str, text: str = TEXT) -> list[Diagnostic]:
         return list(Program.of_text(text.replace("KEYS", keys)).check())
     except SourceError as error:
         return list(error.diagnostics)
+
+
+def test_keys_are_read_with_their_types() -> None:
+    keys = """  keep = highest(dev.error)
+  early_stop = patience(lowest(dev.loss), 5)
+  clip_norm = 2
+  seed = 0
+  epochs = 3
+  after = first
+"""
+    assert settings(keys) == {
+        "batch": 4,
+        "keep": {"direction": "highest", "split": "dev", "metric": "error"},
+        "early_stop": {"direction": "lowest", "split": "dev", "metric": "loss", "patience": 5},
+        "clip_norm": 2.0,
+        "seed": 0,
+        "epochs": 3,
+        "after": "first",
+    }
+    assert isinstance(settings(keys)["clip_norm"], float)
+
+
+def test_the_keys_of_a_group_scale_what_it_learns_by() -> None:
+    group = "  group it.inner { lr_scale = 0.5 }"
+    steps = [Program.of_text(TEXT.replace("KEYS", keys)).step("it", working="f64").graph for keys in ("", group)]
+    rng = np.random.default_rng(0)
+    feeds: dict[str, Any] = {}
+    for value in steps[0].inputs:
+        shape = [4 if str(dim) == "B" else dim for dim in value.shape]
+        feeds[steps[0].names[value]] = rng.normal(size=shape)
+    plain, grouped = (evaluate(run(graph, TRAINING), feeds) for graph in steps)
+    for name in ("it.inner.weight", "it.inner.bias", "it.linear.weight", "it.linear.bias"):
+        scale = 0.5 if "inner" in name else 1.0
+        moved, usual = (results[f"{name}:next"] - feeds[name] for results in (grouped, plain))
+        assert abs(usual).max() > 1e-6
+        np.testing.assert_allclose(moved, scale * usual, rtol=1e-9)
 
 
 @pytest.mark.parametrize(("keys", "code", "words", "label"), [
@@ -103,6 +142,6 @@ def test_a_precision_that_is_not_computed_is_a_warning() -> None:
 
 
 def test_a_part_without_a_name_of_its_own_is_pointed_at_with_a_warning() -> None:
-    [warning] = problems("  group it.Linear { lr_scale = 0.1 }")
+    [warning] = problems("  group it.linear { lr_scale = 0.1 }")
     assert (warning.code, warning.severity, warning.help) == ("W0401", "warning", "name it with `as`")
-    assert problems("  group it.inner { lr_scale = 0.1, weight_decay = 0 }") == []
+    assert problems("  group it.inner { lr_scale = 0.1 }") == []
