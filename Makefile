@@ -37,7 +37,7 @@ demo: setup ## train LeNet-5 on real digits, evaluate it, export it, run it on a
 test: setup ## run the tests
 	$(BIN)/python -m pytest -n 2
 
-torture: setup ## kill runs and fill disks at 200 points, mutate 10,000 programs: an hour or so
+torture: setup ## kill runs and fill disks at 200 points; 10,000 programs and graphs, 5,000 spoilt models: hours
 	DLC_TORTURE=200 DLC_FUZZ=10000 $(BIN)/python -m pytest tests/torture tests/fuzz
 
 coverage: setup ## run the tests and report the branches of dsl and compiler that they take: fails below 90 per cent

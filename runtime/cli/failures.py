@@ -17,6 +17,7 @@ CODES = {
     "dlc.compiler.emit.EmitError": MISTAKE,
     "dlc.compiler.importing.errors.BadModel": MISTAKE,
     "dlc.compiler.passes.UnknownPass": USAGE,
+    "dlc.compiler.passes.lower.UnknownDimension": MISTAKE,
     "dlc.compiler.registry.IllTyped": MISTAKE,
 }
 """The exceptions besides CommandError whose message is for users, with their exit codes. By name: whoever raised one

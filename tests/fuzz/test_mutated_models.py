@@ -10,8 +10,16 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import onnx
 import pytest
+import small_models
+from onnx import TensorProto, helper
+
+from dlc.compiler.emit import emit
+from dlc.compiler.importer import BadModel, Refused, load, of_model
+from dlc.compiler.passes import INFERENCE, run
 
 COUNT = max(300, int(os.environ.get("DLC_FUZZ", "0")) // 2)
 WORKER = Path(__file__).with_name("onnx_worker.py")
@@ -58,3 +66,57 @@ def test_spoilt_models(part: int, folder: Path) -> None:
         first = crashed + 1
     assert not wrong, "\n".join(wrong[:20])
     assert outcomes["read"] > size // 10 and outcomes["refused"] > size // 10, outcomes
+
+
+def test_the_small_models_are_sound(tmp_path: Path) -> None:
+    """All but the one with sequences compile as they are: what is refused of them is refused for what was spoilt."""
+    (tmp_path / small_models.DATA).write_bytes(bytes(4096))
+    refused = 0
+    for proto in small_models.models():
+        (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
+        try:
+            assert emit(run(load(tmp_path / "m.onnx").inlined(), INFERENCE)).graph.node
+        except Refused:
+            refused += 1
+    assert refused == 1
+
+
+SHOWN: dict[str, list[onnx.NodeProto]] = {
+    "Shape": [helper.make_node("Shape", ["w"], ["y"])],
+    "Size": [helper.make_node("Size", ["w"], ["y"])],
+    "an element of Shape": [helper.make_node("Shape", ["w"], ["s"]), helper.make_node("Gather", ["s", "k"], ["y"])],
+}
+
+
+@pytest.mark.parametrize("what", SHOWN)
+def test_a_size_that_depends_on_data_is_all_that_is_asked_for(what: str) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("NonZero", ["x"], ["w"]), *SHOWN[what]], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 3])], [onnx.ValueInfoProto(name="y")],
+        [helper.make_tensor("k", TensorProto.INT64, [], [1])],
+    )  # fmt: skip
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=8)
+    made = emit(run(of_model(proto).inlined(), INFERENCE))
+    assert "NonZero" in [node.op_type for node in made.graph.node]
+
+
+@pytest.mark.parametrize("name", ["link.bin", "hard.bin", "folder"])
+def test_what_is_refused_is_not_even_opened(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link or a device is told by its entry: opening some devices does something."""
+    tensor = TensorProto(name="w", dims=[4], data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value=name)
+    graph = helper.make_graph([helper.make_node("Neg", ["w"], ["y"])], "g", [], [onnx.ValueInfoProto(name="y")])
+    graph.initializer.append(tensor)
+    path = folder / "m.onnx"
+    path.write_bytes(helper.make_model(graph, ir_version=8).SerializeToString())
+    opened: list[Any] = []
+    plain = os.open
+
+    def opening(file: Any, *args: Any, **named: Any) -> int:
+        opened.append(file)
+        return plain(file, *args, **named)
+
+    monkeypatch.setattr(os, "open", opening)
+    with pytest.raises(BadModel, match="link"):
+        load(path)
+    assert not [each for each in opened if Path(each).name == name]
