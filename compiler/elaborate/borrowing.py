@@ -8,7 +8,7 @@ graph is the one of inference wherever it is used.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -119,16 +119,7 @@ def apply(e: Elaborator, instance: Instance, values: Sequence[Any], named: Mappi
     given = _given(instance, inputs, values, named, span)
     if any(value is POISON for value in given.values()):
         return POISON
-    replaced: dict[Value, Value] = {}
-    sizes: dict[str, Dim] = {}
-    for name in inputs:
-        value, declared = given[name], graph.input(name).type
-        wanted = declared.with_dtype(_working(e, declared.dtype))
-        if not isinstance(value, Value) or value.dtype != wanted.dtype or value.type.rank != wanted.rank:
-            found = value.type if isinstance(value, Value) else "no tensor"
-            raise Problem("E0301", f"`{instance.text}` takes `{name}`, {wanted}", f"this is {found}", span=span)
-        _bind(wanted, value.type, sizes, f"`{instance.text}` takes `{name}`, {wanted}", span)
-        replaced[graph.input(name)] = value
+    replaced, sizes, misfit = _fed(e, instance, {name: given[name] for name in inputs}, span)
     nodes = topological(borrowed.wanted.values())
     weights = {graph.input(name): name for name in borrowed.model.weights}
     statistics = {
@@ -137,8 +128,13 @@ def apply(e: Elaborator, instance: Instance, values: Sequence[Any], named: Mappi
     read = dict.fromkeys(value for node in nodes for value in node.operands() if value in weights)
     for value in dict.fromkeys((*read, *(value for value in borrowed.wanted.values() if value in weights))):
         replaced[value] = _weight(e, instance, weights[value], "state" if value in statistics else "parameter")
-    _replay(e, instance, nodes, graph, replaced, sizes, span)
+    try:
+        _replay(e, instance, nodes, graph, replaced, sizes, span)
+    except Problem as problem:
+        raise misfit or problem from None
     results = {name: replaced.get(value, value) for name, value in borrowed.wanted.items()}
+    if misfit is not None and _folded(replaced, graph.input(inputs[0]), borrowed.wanted.values()):
+        raise misfit
     if borrowed.named:
         return results
     return next(iter(results.values())) if len(results) == 1 else tuple(results.values())
@@ -162,15 +158,45 @@ def _given(
     return given
 
 
-def _bind(declared: Type, found: Type, sizes: dict[str, Dim], what: str, span: ast.Span) -> None:
-    """Read the model's named sizes off an input. A batch that the model fixes at 1 may be another: the nodes decide."""
-    for axis, (wanted, actual) in enumerate(zip(declared.shape, found.shape, strict=True)):
-        if isinstance(wanted, Polynomial):
-            bound = sizes.setdefault(str(wanted), actual)
-            if bound != actual:
-                raise Problem("E0301", what, f"{wanted} is {bound} and {actual}", span=span)
-        elif wanted != actual and not (axis == 0 and wanted == 1):
-            raise Problem("E0301", what, f"this is {found}", span=span)
+def _fed(
+    e: Elaborator, instance: Instance, given: Mapping[str, Any], span: ast.Span
+) -> tuple[dict[Value, Value], dict[str, Dim], Problem | None]:
+    """The model's inputs replaced by values, the sizes that it names, and how a value differs from what it fixes.
+
+    A fixed size may be another where all the nodes take it, such as the height and width of pictures before a layer
+    that reads whole ones: whether they do is seen when they are replayed. So may a batch of 1.
+    """
+    graph = instance.borrowed.model.graph
+    replaced: dict[Value, Value] = {}
+    sizes: dict[str, Dim] = {}
+    misfit: Problem | None = None
+    for name, value in given.items():
+        declared = graph.input(name).type
+        wanted = declared.with_dtype(_working(e, declared.dtype))
+        found = value.type if isinstance(value, Value) else "no tensor"
+        refused = Problem("E0301", f"`{instance.text}` takes `{name}`, {wanted}", f"this is {found}", span=span)
+        if not isinstance(value, Value) or value.dtype != wanted.dtype or value.type.rank != wanted.rank:
+            raise refused
+        for axis, (size, actual) in enumerate(zip(wanted.shape, value.shape, strict=True)):
+            if isinstance(size, Polynomial):
+                bound = sizes.setdefault(str(size), actual)
+                if bound != actual:
+                    raise Problem("E0301", refused.message, f"{size} is {bound} and {actual}", span=span)
+            elif axis == 0 and size not in (1, actual):
+                raise refused
+            elif axis > 0 and size != actual:
+                misfit = refused
+        replaced[graph.input(name)] = value
+    return replaced, sizes, misfit
+
+
+def _folded(replaced: Mapping[Value, Value], first: Value, wanted: Iterable[Value]) -> bool:
+    """Has a reshape made more examples of a bigger picture? A batch goes through a model as it came."""
+    if not first.shape:
+        return False
+    batch, given = first.shape[0], replaced[first].shape[0]
+    through = [replaced[value].shape for value in wanted if value in replaced and value.shape[:1] == (batch,)]
+    return any(shape[:1] not in ((given,), (batch,)) for shape in through)
 
 
 def _working(e: Elaborator, dtype: str) -> str:

@@ -70,7 +70,8 @@ def _batch(net: ast.Net, given: Mapping[str, data.Field]) -> Dim:
 def _statements(e: Elaborator, section: ast.Train, frame: Frame, run: Run) -> None:
     metrics = [each for each in section.body if isinstance(each, ast.Section) and each.name.text == "metrics"]
     e.metric_names = ("loss", *(name for each in metrics for name in metric_names(each)))
-    for statement in section.body:
+    # What points at parts comes last: a net that only a later statement applies has its weights by then.
+    for statement in sorted(section.body, key=_points):
         try:
             match statement:
                 case ast.Assign(names=(name,)) if name.text in KEYS:
@@ -99,6 +100,13 @@ def _statements(e: Elaborator, section: ast.Train, frame: Frame, run: Run) -> No
         given = any(isinstance(each, ast.Assign) and each.names[0].text == key for each in section.body)
         if not given and not e.report.failed:
             e.report.add(Problem("E0205", f"this `train` section has no `{key}`"), section.net.span)
+
+
+def _points(statement: ast.Statement) -> bool:
+    """Does a statement point at parts of nets by their addresses?"""
+    if isinstance(statement, ast.Section):
+        return statement.name.text == "group"
+    return isinstance(statement, ast.Freeze | ast.Load)
 
 
 def _check_used(e: Elaborator, frame: Frame, run: Run) -> None:

@@ -212,6 +212,65 @@ def test_inputs_that_do_not_fit(folder: Path) -> None:
     assert problem.message == "`trunk` has no further input `picture`"
 
 
+BIGGER = ("f32[1, 8, 8] =", "f32[1, 12, 10] ="), ("f32[B, 1, 8, 8]", "f32[B, 1, 12, 10]")
+
+
+@pytest.mark.parametrize("batch", ["N", 1])
+def test_pictures_of_another_size_go_as_far_as_the_layers_take_them(folder: Path, batch: Any) -> None:
+    """Convolutions and pools do not mind; what comes out is what the model gives that is written for that size."""
+    model = trunk(batch)
+    onnx.save(model, folder / "trunk.onnx")
+    ours = program(folder, *BIGGER, ("-> flatten -> Linear(3) as head", "-> global_avg_pool"))
+    assert "n.head.weight" not in ours.net("n").weights
+    unit = unit_model(ours, ours.net("n"))
+    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    image = np.random.default_rng(2).normal(size=(3, 1, 12, 10)).astype(np.float32)
+    session = ort.InferenceSession(unit.SerializeToString(), providers=["CPUExecutionProvider"])
+    feeds = {each.name: held.get(each.name.removeprefix("trunk."), image) for each in session.get_inputs()}
+    [result] = session.run(None, feeds)
+    for axis, size in enumerate((3, 1, 12, 10)):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = size
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info("pool1_fwd", TensorProto.FLOAT, None))
+    theirs = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(result, theirs.run(None, {"image": image})[0].mean((2, 3)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (12, 10)])
+def test_pictures_of_another_size_do_not_pass_a_layer_that_reads_whole_ones(
+    folder: Path, height: int, width: int
+) -> None:
+    """Where a reshape would make four examples of a picture twice as big, or where the sizes do not go together."""
+    model = trunk(1)
+    reshape = helper.make_node("Reshape", ["pool1_fwd", "target"], ["rows"])
+    model.graph.node.extend([reshape, helper.make_node("Tanh", ["rows"], ["tanh"])])
+    model.graph.initializer.append(numpy_helper.from_array(np.array([-1, 64]), "target"))
+    onnx.save(model, folder / "trunk.onnx")
+    cut = ('"pool1_fwd"', '"tanh"')
+    assert program(folder, cut).net("n").weights["n.head.weight"].shape == (64, 3)
+    sizes = [(old, new.replace("12, 10", f"{height}, {width}")) for old, new in BIGGER]
+    problem = found(folder, cut, *sizes)
+    assert (problem.code, problem.message) == ("E0301", "`trunk` takes `image`, f32[1, 1, 8, 8]")
+    assert problem.primary.text == f"this is f32[B, 1, {height}, {width}]"
+
+
+def test_a_borrowed_graph_is_frozen_before_the_line_that_uses_it(folder: Path) -> None:
+    """As in style transfer: the section itself applies the graph, further down."""
+    held = {f"trunk.{each.name}": numpy_helper.to_array(each) for each in trunk().graph.initializer}
+    inside = ("trunk(image).features -> flatten", "image -> flatten")
+    section = (
+        "  loss = cross_entropy(logits, label)",
+        "  freeze trunk\n  seen = trunk(image).features\n  loss = cross_entropy(logits, label) + mean(square(seen))",
+    )
+    ours = program(folder, inside, section)
+    assert ours.check() == ()
+    roles = {a: role for a, (_, role) in ours.step("n").carried.items() if a.startswith("trunk.")}
+    assert set(roles.values()) == {"frozen"} and set(roles) == set(held) - {"trunk.fc.w", "trunk.fc.b", "trunk.scale"}
+    slower = program(folder, inside, (section[0], section[1].replace("freeze trunk", "group trunk { lr_scale = 0.1 }")))
+    assert slower.check() == ()
+    assert {role for a, (_, role) in slower.step("n").carried.items() if a == "trunk.conv.w"} == {"parameter"}
+
+
 def test_a_record_is_no_tensor(folder: Path) -> None:
     problem = found(folder, ("trunk(image).features", "trunk(image)"))
     assert problem.code == "E0302"
