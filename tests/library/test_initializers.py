@@ -64,6 +64,41 @@ def test_uniform_normal_and_numbers() -> None:
     np.testing.assert_array_equal(initial("ones", 3), np.ones(3, np.float32))
 
 
+@pytest.mark.parametrize(
+    ("shape", "inputs", "outputs"),
+    [((300, 200), 300, 200), ((64, 32, 3, 3), 32 * 9, 64 * 9), ((40, 50, 25), 50 * 25, 40 * 25)],
+)
+def test_glorot_and_he_are_scaled_by_their_fans(shape: tuple[int, ...], inputs: int, outputs: int) -> None:
+    """Rank 2 is [in, out], higher ranks are [out, in, kernel...]; glorot is uniform and he is normal."""
+    for seed in range(2):
+        g, h = (initial(init, *shape, seed=seed).astype(np.float64) for init in ("glorot", "he"))
+        limit, deviation = np.sqrt(6 / (inputs + outputs)), np.sqrt(2 / inputs)
+        assert limit * 0.999 < np.abs(g).max() <= limit
+        for array, spread in ((g, limit / np.sqrt(3)), (h, deviation)):
+            assert array.std() == pytest.approx(spread, rel=0.015)
+            assert abs(array.mean()) < 4 * spread / np.sqrt(array.size)
+        assert np.square(g / limit).std() == pytest.approx(np.sqrt(4 / 45), rel=0.02)  # fourth moments: flat,
+        assert np.mean((h / deviation) ** 4) == pytest.approx(3, rel=0.1)  # and that of the normal
+
+
+def test_each_weight_and_each_seed_draws_its_own_numbers() -> None:
+    first = initial("he", 60, 60)
+    np.testing.assert_array_equal(first, initial("he", 60, 60))
+    assert abs(np.corrcoef(first.ravel(), initial("he", 60, 60, seed=1).ravel())[0, 1]) < 0.06
+    text = TEXT.replace("mean(w)", "mean(w) * mean(v)").replace("  y =", "  param v: f32[60, 60] = he\n  y =")
+    init = Program.of_text(text.format(shape="60, 60", init="he")).init("it")
+    both = evaluate(init.graph, {"seed": np.int64(0)})
+    np.testing.assert_array_equal(both["it.w"], first)
+    assert abs(np.corrcoef(both["it.w"].ravel(), both["it.v"].ravel())[0, 1]) < 0.06
+
+
+def test_a_weight_may_begin_as_the_first_batch() -> None:
+    text = TEXT.replace("batch = 4", "batch = 1").replace("[B, 2]", "[1, 2]")
+    init = Program.of_text(text.format(shape="1, 2", init="2 * x")).init("it")
+    x = np.array([[3, -1]], np.float32)
+    np.testing.assert_array_equal(evaluate(init.graph, {"seed": np.int64(0), "x": x})["it.w"], 2 * x)
+
+
 @pytest.mark.parametrize("init", ["orthogonal", "glorot", "he"])
 def test_a_vector_has_no_fans(init: str) -> None:
     with pytest.raises(SourceError, match="two axes or more"):

@@ -34,7 +34,50 @@ def norm(kind: str, *args: Any, **settings: Any) -> Callable[[], Any]:
     return lambda: getattr(torch.nn, kind)(*args, **settings)
 
 
+class Lengths(torch.nn.Module):  # type: ignore[misc]
+    """What SSD calls L2Norm (Liu et al., 2016, section 3.3)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: Any) -> Any:
+        gain = self.weight.reshape(-1, *[1] * (x.dim() - 2))
+        return torch.nn.functional.normalize(x, dim=1) * gain
+
+
+class Shift(torch.nn.Module):  # type: ignore[misc]
+    """A number for each position of an axis, added."""
+
+    def __init__(self, count: int, axis: int) -> None:
+        super().__init__()
+        self.bias, self.axis = torch.nn.Parameter(torch.zeros(count)), axis
+
+    def forward(self, x: Any) -> Any:
+        return torch.moveaxis(torch.moveaxis(x, self.axis, -1) + self.bias, -1, self.axis)
+
+
+WEIGHT, BIAS = {"weight": "weight"}, {"bias": "bias"}
 CASES = {
+    "linear": Case("Linear(5)", norm("Linear", 4, 5), (6, 4), "linear"),
+    "linear-rank4": Case("Linear(5)", norm("Linear", 4, 5), (2, 3, 2, 4), "linear"),
+    "linear-bare": Case("Linear(5, bias=false)", norm("Linear", 4, 5, bias=False), (6, 4), "linear", WEIGHT),
+    "bias": Case("Bias", lambda: Shift(4, -1), (2, 3, 4), "", BIAS),
+    "bias-axis": Case("Bias(axis=1)", lambda: Shift(3, 1), (2, 3, 4, 2), "", BIAS),
+    "conv": Case("Conv(5, 3)", norm("Conv2d", 4, 5, 3), (2, 4, 6, 7), "conv"),
+    "conv-settings": Case(
+        "Conv(6, 3, stride=2, pad=1, dilation=2, groups=2)",
+        norm("Conv2d", 4, 6, 3, stride=2, padding=1, dilation=2, groups=2), (2, 4, 9, 8), "conv",
+    ),
+    "conv-depthwise": Case(
+        "Conv(8, 3, groups=4, bias=false)", norm("Conv2d", 4, 8, 3, groups=4, bias=False), (2, 4, 6, 5), "conv", WEIGHT
+    ),
+    "conv-same": Case(
+        'Conv(3, 4, pad="same", dilation=2)', norm("Conv2d", 2, 3, 4, padding="same", dilation=2), (2, 2, 8, 9), "conv"
+    ),
+    "conv-valid": Case('Conv(3, 4, pad="valid")', norm("Conv2d", 2, 3, 4, padding="valid"), (2, 2, 8, 9), "conv"),
+    "l2": Case("L2Norm", lambda: Lengths(5), (2, 5, 3, 4), "l2_norm", WEIGHT),
+    "l2-rank2": Case("L2Norm(20)", lambda: Lengths(5), (3, 5), "l2_norm", WEIGHT),
     "batch-rank2": Case("BatchNorm", norm("BatchNorm1d", 4), (6, 4), "batch_norm"),
     "batch-rank3": Case("BatchNorm", norm("BatchNorm1d", 4), (6, 4, 5), "batch_norm"),
     "batch-rank4": Case("BatchNorm", norm("BatchNorm2d", 4), (3, 4, 5, 2), "batch_norm"),
@@ -46,9 +89,9 @@ CASES = {
     "group": Case("GroupNorm(2)", norm("GroupNorm", 2, 6), (3, 6, 4, 5), "group_norm"),
     "group-all": Case("GroupNorm(1)", norm("GroupNorm", 1, 6), (3, 6, 4), "group_norm"),
     "group-each": Case("GroupNorm(6, eps=1e-3)", norm("GroupNorm", 6, 6, eps=1e-3), (3, 6, 4, 2), "group_norm"),
-    "prelu": Case("PReLU", norm("PReLU"), (3, 4, 5, 2), "p_relu", {"weight": "weight"}),
-    "prelu-each": Case("PReLU(shared=false)", norm("PReLU", 4), (3, 4, 5, 2), "p_relu", {"weight": "weight"}),
-    "prelu-rank2": Case("PReLU(shared=false)", norm("PReLU", 4), (3, 4), "p_relu", {"weight": "weight"}),
+    "prelu": Case("PReLU", norm("PReLU"), (3, 4, 5, 2), "p_relu", WEIGHT),
+    "prelu-each": Case("PReLU(shared=false)", norm("PReLU", 4), (3, 4, 5, 2), "p_relu", WEIGHT),
+    "prelu-rank2": Case("PReLU(shared=false)", norm("PReLU", 4), (3, 4), "p_relu", WEIGHT),
     "transposed": Case(
         "ConvTranspose(5, 3)", norm("ConvTranspose2d", 4, 5, 3), (2, 4, 5, 6), "conv_transpose",
     ),
@@ -59,7 +102,7 @@ CASES = {
     ),
     "transposed-dilated": Case(
         "ConvTranspose(2, 2, dilation=2, bias=false)", norm("ConvTranspose2d", 3, 2, 2, dilation=2, bias=False),
-        (2, 3, 4, 4), "conv_transpose", {"weight": "weight"},
+        (2, 3, 4, 4), "conv_transpose", WEIGHT,
     ),
 }  # fmt: skip
 BODY = """  param s: f32[{sizes}] = ones
@@ -79,7 +122,10 @@ def prepared(case: Case) -> tuple[Any, Arrays, Any]:
 
 
 def by_address(case: Case, tensors: Mapping[str, Any]) -> Arrays:
-    return {f"it.{case.address}.{ours}": tensors[theirs].detach().numpy() for theirs, ours in case.names.items()}
+    """PyTorch keeps the weights of `Linear`, which alone have rank two, as [out, in]. A `Bias` adds no level."""
+    arrays = {ours: tensors[theirs].detach().numpy() for theirs, ours in case.names.items()}
+    part = f"it.{case.address}." if case.address else "it."
+    return {part + name: each.T if each.ndim == 2 else each for name, each in arrays.items()}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -56,6 +56,16 @@ def of(kind: str, **settings: Any) -> Make:
 AVERAGE, AVERAGES = {"square_avg": "s"}, {"exp_avg": "m", "exp_avg_sq": "v"}
 BOTH = {"square_avg": "s", "acc_delta": "u"}
 CASES = {
+    "sgd": Case("SGD(lr=0.1)", of("SGD", lr=0.1), {}),
+    "momentum": Case("Momentum(lr=0.05)", of("SGD", lr=0.05, momentum=0.9), {"momentum_buffer": "v"}),
+    "momentum-settings": Case(
+        "Momentum(lr=0.05, beta=0.6, nesterov=true, weight_decay=0.1)",
+        of("SGD", lr=0.05, momentum=0.6, nesterov=True, weight_decay=0.1), {"momentum_buffer": "v"},
+    ),
+    "adam-settings": Case(
+        "Adam(lr=0.01, b1=0.7, b2=0.95, eps=1e-4, weight_decay=0.2)",
+        of("Adam", lr=0.01, betas=(0.7, 0.95), eps=1e-4, weight_decay=0.2), AVERAGES,
+    ),
     "sgd-decay": Case("SGD(lr=0.1, weight_decay=0.05)", of("SGD", lr=0.1, weight_decay=0.05), {}),
     "nesterov": Case("Nesterov(lr=0.05)", of("SGD", lr=0.05, momentum=0.9, nesterov=True), {"momentum_buffer": "v"}),
     "nesterov-decay": Case(
