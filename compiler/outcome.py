@@ -12,7 +12,7 @@ from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.elaborate.run import Run
 from dlc.compiler.graph import Node, Value, topological
 from dlc.compiler.types import Type, symbol
-from dlc.compiler.unit import Unit, elaborator, fail, kept, run_graph, unit_of
+from dlc.compiler.unit import Unit, elaborator, fail, kept, returned, run_graph, unit_of
 from dlc.dsl import ast
 
 if TYPE_CHECKING:
@@ -29,15 +29,17 @@ class Outcome:
     """`prediction` is the unit from weights and fields to the output `prediction`, to be compared with `target`.
 
     `classes`: scores [B, classes] (before softmax, as far as the loss is a cross-entropy) and a field i64[B].
-    `binary`: logits [B] and a field of truth values. `numbers`: estimates and a float field, of one shape, [B] or
-    [B, n]. All three are None where the loss is none of these. `inputs` are the fields that the net reads.
-    `learning_rate` gives `lr` from the loop's scalars; a float if it is always the same.
+    `binary`: logits [B] and a field of truth values. `numbers`: estimates and a float field, of one shape, [B] or [B,
+    n]. All three are None where the loss is none of these. `inputs` are the fields that the net reads, `output` is
+    what the net calls its scores of classes, or their softmax, if it returns them. `learning_rate` gives `lr` from the
+    loop's scalars; a float if it is always the same.
     """
 
     kind: Kind | None
     prediction: Unit | None
     target: str | None
     inputs: tuple[str, ...]
+    output: str | None
     learning_rate: Unit | float | None
 
 
@@ -59,15 +61,16 @@ def outcome(p: Program, name: str) -> Outcome:
         found = next((each for root in (run.loss, *run.metrics.values()) for each in _search(root, fields)), None)
         rate = _learning_rate(p, e, run)
         if found is None:
-            return Outcome(None, None, None, (), rate)
+            return Outcome(None, None, None, (), None, rate)
         outputs = {PREDICTION: found.prediction}
         graph = run_graph(e, name, outputs, run, roles=("parameter", "state"))
         # Weights that the prediction does not need are not asked for.
         read = graph.uses()
         graph = e.builder.graph(name, outputs, [value for value in graph.inputs if value in read])
         carried = {address: each for address, each in kept(e).items() if address in graph.input_names}
+        output = _output(p, name, run, found)
     unit = unit_of(e, name, "net", graph, run, carried=carried)
-    return Outcome(found.kind, unit, fields[found.field], unit.batch, rate)
+    return Outcome(found.kind, unit, fields[found.field], unit.batch, output, rate)
 
 
 def _search(root: Value, fields: Mapping[Value, str]) -> Iterator[_Found]:
@@ -140,6 +143,19 @@ def _fits(found: _Found) -> bool:
         return prediction.size == target.size == batch
     sizes = [each.shape[1:] for each in (prediction, target)]
     return target.is_float and sizes[0] == sizes[1] and target.rank <= 2
+
+
+def _output(p: Program, name: str, run: Run, found: _Found) -> str | None:
+    """What the net calls the scores of classes, or their softmax."""
+    if found.kind != "classes" or run.result is None:
+        return None
+    for output, value in returned(p.nets[p.runs[name].net.text], run.result).items():
+        node = value.node if isinstance(value, Value) else None
+        if value is found.prediction or (
+            node is not None and node.op in ("Softmax", "LogSoftmax") and node.inputs[0] is found.prediction
+        ):
+            return output
+    return None
 
 
 def _learning_rate(p: Program, e: Elaborator, run: Run) -> Unit | float | None:

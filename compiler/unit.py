@@ -79,7 +79,7 @@ def declared_inputs(p: Program, e: Elaborator, net: ast.Net | ast.Infer) -> dict
 
 def tensors(e: Elaborator, section: ast.Net | ast.Infer, result: Any) -> dict[str, Value]:
     """What a net returns, by name. Raises SourceError for what is no tensor."""
-    outputs = _returned(section, result)
+    outputs = returned(section, result)
     for value in outputs.values():
         if not isinstance(value, Value):
             e.report.add(Problem("E0302", f"`{section.name.text}` returns something that is no tensor"), section.span)
@@ -147,7 +147,7 @@ def kept(e: Elaborator) -> dict[str, tuple[str | None, str]]:
     }
 
 
-def _returned(net: ast.Net | ast.Infer, result: Any) -> dict[str, Any]:
+def returned(net: ast.Net | ast.Infer, result: Any) -> dict[str, Any]:
     """A net's outputs: under the returned names, a bare expression as `output`, then `output2`."""
     statement = next(each for each in net.body if isinstance(each, ast.Return))
     values = result if isinstance(result, tuple) else (result,)

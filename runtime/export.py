@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from dlc.runtime.compiled import Compiled
 from dlc.runtime.errors import InputError, UsageError
 from dlc.runtime.evaluate import load_weights
 from dlc.runtime.folder import RunFolder
+from dlc.runtime.predict import CLASSES
 from dlc.runtime.session import open_session, silent
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def export(
     compiled = Compiled.load(opened.model, opened.settings)
     tensors, name = load_weights(opened, weights)
     model, prepared = _model(compiled, opened, tensors, raw, note)
+    _name_classes(model, compiled, opened)
     content = _checked(model)
     write_atomically(out, [content])
     graph = model.graph
@@ -73,6 +75,21 @@ def _model(
         except NotBatched as error:
             note(f"`{compiled.data}` prepares one record at a time ({error}); the net is written as with --raw")
     return deployed(program, compiled.net, tensors), False
+
+
+def _name_classes(model: ModelProto, compiled: Compiled, folder: RunFolder) -> None:
+    """Writes what the classes that an output scores are called into the manifest, where the data knew it."""
+    from dlc.compiler.manifest import attach, read
+
+    if not folder.classes:
+        return
+    outcome = compiled.program(folder.model).outcome(compiled.run)
+    names = folder.classes.get(outcome.target or "")
+    if outcome.output is None or not names:
+        return
+    manifest = read(model)
+    classes = {**manifest.extensions, CLASSES: {outcome.output: names}}
+    attach(model, replace(manifest, extensions=classes))
 
 
 def _checked(model: ModelProto) -> bytes:

@@ -13,7 +13,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -136,6 +136,18 @@ class RunFolder:
         self._content["resumed"].append({"at": _now(), "step": step, "changed": record, "asked": dict(asked)})
         write_json(self.path / "run.json", self._content)
         return changed
+
+    @property
+    def classes(self) -> dict[str, list[str]]:
+        """The names of the classes that a field of the data counts, where the reader knew them."""
+        found = self._content.get("classes")
+        classes: dict[str, list[str]] = found if isinstance(found, dict) else {}
+        return classes
+
+    def record_classes(self, classes: Mapping[str, Sequence[str]]) -> None:
+        """Raises RunError if `run.json` cannot be written."""
+        self._content["classes"] = {field: list(names) for field, names in classes.items()}
+        write_json(self.path / "run.json", self._content)
 
     def conclude(self, reason: str) -> None:
         """`reason` is why the run ended; `close` records it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,17 +9,16 @@ from typing import Any
 import numpy as np
 
 from dlc.runtime.checkpoint import Array
+from dlc.runtime.data.errors import DataError
+from dlc.runtime.data.pictures import MODES, decode
 from dlc.runtime.data.plan import dtype_name
 from dlc.runtime.errors import InputError
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm", ".tif", ".tiff")
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 def read_picture(
     path: Path, name: str, dtype: np.dtype[Any], record: tuple[int | str | None, ...], note: Callable[[str], None]
 ) -> Array:
-    """The picture as `record`, [channels, height, width] or [height, width], in u8, the way up it was taken.
+    """The picture as `record`, [channels, height, width] or [height, width], in u8, as the readers of data decode it.
 
     A record's open dimensions are as the picture has them. `note` is told where it is resized. Raises InputError: an
     input that takes no pictures, a file that is none.
@@ -36,26 +34,22 @@ def read_picture(
             f"`{name}` takes no picture: an example of it is [{shape}], expected [height, width] or "
             "[channels, height, width] with 1, 3 or 4 channels"
         )
-    from PIL import Image, ImageOps
-
+    channels = record[0] if len(record) == 3 else 1
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as file:
-                if file.mode.startswith(("I", "F")):
-                    raise InputError(f"{path}: expected a picture of 8 bits a channel, found the mode {file.mode}")
-                picture = ImageOps.exif_transpose(file)
-                plain = "L" if file.mode in ("1", "L", "LA") else "RGB"
-                channels = record[0] if len(record) == 3 else 1
-                picture = picture.convert(MODES[channels] if isinstance(channels, int) else plain)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InputError(f"{path}: not a picture that can be read: {error}") from error
-    own_size = (picture.height, picture.width)
+        picture = decode(path, channels if isinstance(channels, int) else None)
+    except DataError as error:
+        raise InputError(str(error)) from error
+    own_size = picture.shape[1:]
     height, width = (dim if isinstance(dim, int) else own for dim, own in zip(record[-2:], own_size, strict=True))
-    if picture.size != (width, height):
-        note(f"{path}: {picture.width}x{picture.height} is resized to {width}x{height} for `{name}`")
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-    array = np.asarray(picture)
-    if len(record) == 2:
-        return array
-    return array[None] if array.ndim == 2 else np.ascontiguousarray(np.moveaxis(array, 2, 0))
+    if own_size != (height, width):
+        note(f"{path}: {own_size[1]}x{own_size[0]} is resized to {width}x{height} for `{name}`")
+        picture = _resized(picture, height, width)
+    return picture if len(record) == 3 else picture[0]
+
+
+def _resized(picture: Array, height: int, width: int) -> Array:
+    from PIL import Image
+
+    pixels = picture[0] if len(picture) == 1 else np.moveaxis(picture, 0, 2)
+    made = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
+    return made[None] if made.ndim == 2 else np.ascontiguousarray(np.moveaxis(made, 2, 0))

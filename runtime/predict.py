@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dlc.compiler.manifest import KEY, ManifestError, from_json
+from dlc.compiler.manifest import KEY, Manifest, ManifestError, from_json
 from dlc.runtime import session
 from dlc.runtime.checkpoint import Array
 from dlc.runtime.data.errors import nearest
+from dlc.runtime.data.pictures import SUFFIXES
 from dlc.runtime.data.plan import dtype_name
 from dlc.runtime.errors import InputError, RunError
-from dlc.runtime.picture import SUFFIXES, read_picture
+from dlc.runtime.picture import read_picture
 from dlc.runtime.session import open_session, silent
 from dlc.runtime.stepper import TYPES
 
 Note = Callable[[str], None]
 ROWS = 10  # examples of a batch that are told one by one
 CHOICES = 3  # classes that are told of an example
+CLASSES = "x_classes"  # a key of the manifest: for each output that scores classes, their names in order
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """`outputs` by name, batch first; `text` says them to people, a line or a few for each."""
+    """`outputs` by name, batch first; `text` says them to people, a line or a few for each. `classes` are the names
+    of what an output [examples, classes] scores, where the model knows them."""
 
     outputs: dict[str, Array]
     text: str
+    classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ def run_model(
     """
     content = _read(model)
     opened = open_session(content, session.device(device, note), threads)
-    _refuse_weightless(model, opened)
+    manifest = _manifest(opened)
+    _refuse_weightless(model, manifest)
     wanted = {each.name: _wanted(model, each) for each in opened.get_inputs()}
     for name in inputs:
         if name not in wanted:
@@ -81,7 +86,9 @@ def run_model(
     except Exception as error:  # ONNX Runtime's exceptions have no other common base
         raise RunError(f"{model} fails on these inputs: {error}") from error
     outputs = {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
-    return Prediction(outputs, "\n".join(line for name, value in outputs.items() for line in told(name, value)))
+    classes = _classes(manifest, outputs)
+    lines = (line for name, value in outputs.items() for line in told(name, value, classes.get(name)))
+    return Prediction(outputs, "\n".join(lines), classes)
 
 
 def _read(model: Path) -> bytes:
@@ -109,12 +116,29 @@ def _read(model: Path) -> bytes:
     return content
 
 
-def _refuse_weightless(model: Path, opened: Any) -> None:
+def _manifest(opened: Any) -> Manifest | None:
+    """The manifest of a file of dlc's; None for models from elsewhere."""
     text = opened.get_modelmeta().custom_metadata_map.get(KEY)
     try:
-        manifest = from_json(text) if text is not None else None
+        return from_json(text) if text is not None else None
     except ManifestError:
-        return
+        return None
+
+
+def _classes(manifest: Manifest | None, outputs: Mapping[str, Array]) -> dict[str, tuple[str, ...]]:
+    """The names of the classes that outputs score, as far as there is one for each."""
+    said = manifest.extensions.get(CLASSES) if manifest is not None else None
+    found: dict[str, tuple[str, ...]] = {}
+    for output, names in said.items() if isinstance(said, dict) else ():
+        scores = outputs.get(output)
+        if scores is None or scores.ndim != 2 or not isinstance(names, list) or len(names) != scores.shape[1]:
+            continue
+        if all(isinstance(name, str) and name.isprintable() for name in names):
+            found[output] = tuple(names)
+    return found
+
+
+def _refuse_weightless(model: Path, manifest: Manifest | None) -> None:
     if manifest is not None and manifest.carried:
         some = next(iter(manifest.carried))
         help = "`dlc export RUN_FOLDER -o FILE.onnx` writes a file that has its weights inside"
@@ -221,7 +245,7 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int | str | None, ...]) -> bool:
     return len(shape) == len(wanted) and all(not isinstance(dim, int) or dim == size for size, dim in pairs)
 
 
-def told(name: str, value: Array) -> list[str]:
+def told(name: str, value: Array, classes: Sequence[str] | None = None) -> list[str]:
     """An output as lines for people: of scores [examples, classes] the likeliest classes, else the numbers."""
     if value.dtype.kind != "f" or value.ndim != 2 or value.shape[1] < 2 or not len(value):
         shown = np.array2string(value, precision=4, threshold=20, separator=", ", suppress_small=True)
@@ -234,8 +258,10 @@ def told(name: str, value: Array) -> list[str]:
     lines = []
     for at, row in enumerate(exact[:ROWS]):
         label = f"{name}[{at}]" if len(exact) > 1 else name
-        best, *others = np.argsort(-row, kind="stable")[:CHOICES]
-        rest = ", ".join(f"{each} ({row[each]:.1%})" for each in others)
-        lines.append(f"{label}: {best} ({row[best]:.1%}){', then ' + rest if rest else ''}")
+        best, *others = (
+            f"{classes[each] if classes else each} ({row[each]:.1%})"
+            for each in np.argsort(-row, kind="stable")[:CHOICES]
+        )
+        lines.append(f"{label}: {best}{', then ' + ', '.join(others) if others else ''}")
     more = len(exact) - len(lines)
     return [*lines, *([f"and {more} more"] if more else []), *([] if shares else ["percentages by softmax"])]

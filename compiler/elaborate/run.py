@@ -41,4 +41,6 @@ class Run:
     updated: dict[str, Value] = field(default_factory=dict)
     gradients: dict[str, Value] = field(default_factory=dict)
     frame: Frame | None = None
+    result: Any = None
+    """What the net returns for the fields that feed it; None for a net that waits to be called."""
     loss_span: ast.Span | None = None

@@ -82,7 +82,7 @@ def wire(
             return
     named = {item.name.text: run.fields[item.name.text] for item in matched}
     try:
-        instances.apply(e, instance, [], named, section.net.span, outer(e, instance))
+        run.result = instances.apply(e, instance, [], named, section.net.span, outer(e, instance))
     except Problem as problem:
         e.report.add(problem, section.net.span)
 

@@ -42,6 +42,7 @@ def run(
             "model": str(path),
             "outputs": {
                 name: {"shape": list(each.shape), "dtype": str(each.dtype), "values": plain(each)}
+                | ({"classes": list(found.classes[name])} if name in found.classes else {})
                 for name, each in found.outputs.items()
             },
         }

@@ -8,11 +8,13 @@ import numpy as np
 import onnx
 import pytest
 
+from dlc.compiler.manifest import read
 from dlc.compiler.program import Program
 from dlc.runtime.checkpoint import load_tensors, save_tensors
 from dlc.runtime.errors import InputError, UsageError
 from dlc.runtime.evaluate import evaluate
 from dlc.runtime.export import export
+from dlc.runtime.predict import run_model
 from dlc.runtime.report.display import Display
 from dlc.runtime.session import open_session
 from dlc.runtime.train import Options, View, train
@@ -98,6 +100,61 @@ train small on pictures {
     expected = flat @ weights["small.linear.weight"] + weights["small.linear.bias"]
     found = open_session(made.path).run(None, {"image": images[:, None]})[0]
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+CLASSES = """
+data pets {
+  train = folder("pets")
+  image: f32[3, 8, 8] = decode_image(raw.file) -> resize(8)
+  kind: i64[] = raw.class
+}
+net small {
+  input image: f32[B, 3, 8, 8]
+  hidden = image -> flatten -> Linear(4) -> tanh
+  logits = hidden -> Linear(3)
+  RETURN
+}
+train small on pets {
+  loss = LOSS
+  optimizer = SGD(lr=0.1)
+  batch = 2
+  epochs = 1
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("returned", "loss", "named"),
+    [
+        ("return hidden, logits", "cross_entropy(logits, kind)", "logits"),
+        ("return hidden, softmax(logits)", "cross_entropy(logits, kind) + 1e-3 * l2(small)", "output"),
+        ("return logits", "mean(square(logits[:, 0] - float(kind)))", None),
+        ("return hidden", "cross_entropy(logits, kind)", None),
+    ],
+)
+def test_names_of_classes_travel_with_the_net(
+    tmp_path: Path, tiny: Make, returned: str, loss: str, named: str | None
+) -> None:
+    """With the output that the loss compares with the field whose numbers have names, and with no other."""
+    from PIL import Image
+
+    tiny()  # for the cache of the tests
+    for label, name in enumerate(("bee", "ant", "wasp")):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(2):
+            pixels = np.full((9, 9, 3), 40 * label + number, np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pets" / name / f"{number}.png")
+    (tmp_path / "pets.net").write_text(CLASSES.replace("RETURN", returned).replace("LOSS", loss))
+    folder = trained(Program.open(tmp_path / "pets.net"), tmp_path / "run")
+    for raw in (False, True):
+        made = export(folder, tmp_path / "pets.onnx", raw)
+        classes = read(onnx.load(made.path)).extensions.get("x_classes", {})
+        assert classes == ({named: ["ant", "bee", "wasp"]} if named else {})
+    if named:
+        made = export(folder, tmp_path / "pets.onnx")
+        found = run_model(made.path, {"image": str(tmp_path / "pets" / "bee" / "0.png")})
+        best = ("ant", "bee", "wasp")[int(found.outputs[named].argmax())]
+        assert f"{named}: {best} (" in found.text
 
 
 def test_mistakes(folder: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from onnx import TensorProto, external_data_helper, helper, load, numpy_helper, 
 from PIL import Image
 
 from dlc.compiler.manifest import Carried, Field, Manifest, attach
+from dlc.runtime.data.pictures import decode
 from dlc.runtime.errors import InputError
 from dlc.runtime.predict import Wanted, fitted, run_model, told
 
@@ -75,6 +76,34 @@ def test_a_picture_stands_the_way_it_was_taken(echo: Any, tmp_path: Path) -> Non
     assert np.array_equal(found[0, 0], np.rot90(pixels, -1))
 
 
+@pytest.mark.parametrize("kind", ["deep", "cmyk", "palette", "opaque", "animation", "renamed"])
+def test_pictures_are_decoded_as_in_training(echo: Any, tmp_path: Path, kind: str) -> None:
+    """16 bits, other colours, opacity: what `run` sees is what the reader of folders saw."""
+    rng = np.random.default_rng(1)
+    colors = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+    path = tmp_path / {"cmyk": "a.jpg", "animation": "a.gif", "renamed": "a.jpg"}.get(kind, "a.png")
+    if kind == "deep":
+        Image.fromarray(rng.integers(0, 65536, (4, 4), dtype=np.uint16)).save(path)
+    elif kind == "animation":
+        colors.save(path, save_all=True, append_images=[colors.rotate(90)])
+    elif kind == "renamed":
+        colors.save(path, format="PNG")
+    else:
+        colors.convert({"cmyk": "CMYK", "palette": "P", "opaque": "RGBA"}[kind]).save(path)
+    for channels in (1, 3, 4):
+        found = given(echo(image=("u8", ["B", channels, 4, 4])), image=str(path))
+        assert np.array_equal(found[0], decode(path, channels)), channels
+    found = given(echo(image=("u8", ["B", "C", "H", "W"])), image=str(path))
+    assert np.array_equal(found[0], decode(path, None))
+
+
+def test_a_picture_that_is_too_large_is_refused(echo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture(tmp_path / "bomb.png", size=(40, 40))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(InputError, match=r"bomb\.png: announces more than 0 million pixels"):
+        given(echo(image=("u8", ["B", 1, 4, 4])), image=str(tmp_path / "bomb.png"))
+
+
 def test_pictures_that_do_not_go(echo: Any, tmp_path: Path) -> None:
     picture(tmp_path / "grey.png")
     path = str(tmp_path / "grey.png")
@@ -83,11 +112,10 @@ def test_pictures_that_do_not_go(echo: Any, tmp_path: Path) -> None:
     assert caught.value.help is not None and "without --raw" in caught.value.help
     with pytest.raises(InputError, match=r"takes no picture: an example of it is \[2, 4, 4\]"):
         given(echo(image=("u8", ["B", 2, 4, 4])), image=path)
-    Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(InputError, match="expected a picture of 8 bits a channel"):
-        given(echo(image=("u8", ["B", 1, 4, 4])), image=str(tmp_path / "deep.png"))
     (tmp_path / "fake.png").write_bytes(b"no picture")
-    with pytest.raises(InputError, match=r"fake\.png: not a picture that can be read"):
+    with pytest.raises(
+        InputError, match=r"fake\.png: expected a picture \(jpeg, png, .*\), found a file that begins 6e 6f"
+    ):
         given(echo(image=("u8", ["B", 1, 4, 4])), image=str(tmp_path / "fake.png"))
 
 
@@ -186,9 +214,33 @@ def test_what_is_told() -> None:
     assert told("logits", np.array([[0, 5, 1]], np.float32)) == [
         "logits: 1 (97.6%), then 2 (1.8%), 0 (0.7%)", "percentages by softmax",
     ]  # fmt: skip
+    assert told("logits", np.array([[0, 5, 1]], np.float32), ("ant", "bee", "cat"))[0] == (
+        "logits: bee (97.6%), then cat (1.8%), ant (0.7%)"
+    )
     assert told("chance", np.array([[0.25, 0.75]], np.float32)) == ["chance: 1 (75.0%), then 0 (25.0%)"]
     lines = told("logits", np.zeros((12, 2), np.float32))
     assert lines[0] == "logits[0]: 0 (50.0%), then 1 (50.0%)" and lines[-2:] == ["and 2 more", "percentages by softmax"]
     assert told("n", np.array([3])) == ["n i64[1]: [3]"]
     assert told("y", np.array([[1.5]], np.float32)) == ["y f32[1, 1]: [[1.5]]"]
     assert "nan" in told("logits", np.array([[np.nan, 1]], np.float32))[0]
+
+
+@pytest.mark.parametrize(
+    ("said", "known"),
+    [
+        ({"scores": ["ant", "bee"]}, {"scores": ("ant", "bee")}),
+        ({"scores": ["ant"]}, {}), ({"scores": [1, 2]}, {}), ({"scores": ["a\x1b[2J", "b"]}, {}), ({"scores": "ab"}, {}), ({"other": ["a", "b"]}, {}),
+        (["ant", "bee"], {}), (None, {}),
+    ],
+)  # fmt: skip
+def test_names_of_classes_are_believed_where_they_fit(echo: Any, said: Any, known: Any) -> None:
+    model = load(echo(scores=("f32", ["B", 2])))
+    model.graph.output[0].name = model.graph.node[0].output[0] = "scores"
+    model.graph.input[0].name = model.graph.node[0].input[0] = "x"
+    extensions = {"x_classes": said} if said is not None else {}
+    attach(model, Manifest(kind="net", batch={"x": Field("f32", ("B", 2))}, extensions=extensions))
+    path = echo(scores=("f32", ["B", 2])).with_name("named.onnx")
+    save(model, path)
+    found = run_model(path, {"x": "[3, 0]"})
+    assert found.classes == known
+    assert found.text.startswith("scores: ant (95.3%), then bee (4.7%)" if known else "scores: 0 (95.3%), then 1")
