@@ -229,7 +229,8 @@ def test_what_is_told() -> None:
     ("said", "known"),
     [
         ({"scores": ["ant", "bee"]}, {"scores": ("ant", "bee")}),
-        ({"scores": ["ant"]}, {}), ({"scores": [1, 2]}, {}), ({"scores": ["a\x1b[2J", "b"]}, {}), ({"scores": "ab"}, {}), ({"other": ["a", "b"]}, {}),
+        ({"scores": ["ant"]}, {}), ({"scores": [1, 2]}, {}), ({"scores": ["a\x1b[2J", "b"]}, {}),
+        ({"scores": "ab"}, {}), ({"other": ["a", "b"]}, {}),
         (["ant", "bee"], {}), (None, {}),
     ],
 )  # fmt: skip
