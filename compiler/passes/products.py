@@ -97,15 +97,23 @@ def product_plus(node: Node, x: Value, y: Value, *, sole: Sole) -> Value | None:
 
 @rule("Sum")
 def product_in_sum(node: Node, *terms: Value, sole: Sole) -> Value | None:
-    """A sum of two terms is an Add; a product that nothing else reads is added last, for its Gemm to do so."""
+    """A sum of two terms is an Add; the products that nothing else reads are added last, for their Gemms to do so."""
     if len(terms) <= 2:
         return terms[0] + terms[1] if len(terms) == 2 else terms[0]
-    for product in terms:
-        found = as_gemm(product)
-        if found is not None and not has_addend(found) and sole(product):
-            rest = [term for term in terms if term is not product]
-            return product + op.Sum(*rest)
-    return None
+    products = [term for term in terms if term.shape == node.output.shape and _is_free(term, sole)]
+    if not products:
+        return None
+    taken = set(products)
+    rest = [term for term in terms if term not in taken]
+    total = op.Sum(*rest) if len(rest) > 1 else rest[0] if rest else products.pop()
+    for product in reversed(products):  # all at once: a sum of thousands would take as many turns over the graph
+        total = gemm(product, total)
+    return total
+
+
+def _is_free(product: Value, sole: Sole) -> bool:
+    found = as_gemm(product)
+    return found is not None and not has_addend(found) and sole(product)
 
 
 @rule("Mul", "Div", "Neg")

@@ -22,7 +22,8 @@ class Writer:
 
     def fused(self, sum_: Combination, products: list[Value]) -> Value:
         """Each product as a Gemm whose C is what comes before it."""
-        terms = [(tensor, coefficient) for tensor, coefficient in sum_.terms.items() if tensor not in products]
+        taken = set(products)
+        terms = [(tensor, coefficient) for tensor, coefficient in sum_.terms.items() if tensor not in taken]
         c: Value | None = None
         beta = 1.0
         if terms:

@@ -9,7 +9,7 @@ from dlc.compiler.graph import Node, Value
 from dlc.compiler.passes.cost import NODE, cost
 from dlc.compiler.passes.match import UNKNOWN_SIZE, Sole, Table, constant, elements, number, rule
 from dlc.compiler.passes.scalars import is_positive
-from dlc.compiler.passes.simplify import by_rules
+from dlc.compiler.passes.simplify import by_rules, simplify
 from dlc.compiler.text import from_text
 from dlc.compiler.types import Type, symbol
 
@@ -79,3 +79,12 @@ def test_which_scalars_are_positive() -> None:
         others = [minus, zero, t, e - half, e * t, two - half**t, one - two**t, one - one**t, one - t, t**two, -e]
         assert [is_positive(value) for value in positive] == [True] * len(positive)
         assert [is_positive(value) for value in others] == [False] * len(others)
+
+
+def test_a_sum_of_many_products_is_written_in_one_turn() -> None:
+    """Each product that took a turn over the graph of its own made the passes quadratic, and the turns are bounded."""
+    with Builder() as builder:
+        x = builder.input("x", Type("f32", (4, 4)))
+        factors = [builder.input(f"w{i}", Type("f32", (4, 4))) for i in range(300)]
+        graph = builder.graph("g", {"y": op.Sum(x, *(factor @ x for factor in factors), op.Tanh(x))})
+    assert [node.op for node in simplify(graph).nodes] == ["Tanh", "Add", *["Gemm"] * 300]
