@@ -185,9 +185,9 @@ def test_editions() -> None:
     ids=["(", "[", "{", "-", "not", "**", "if", ".", "call", "index", "repeat"],
 )
 def test_deep_nesting_is_refused_before_parsing(text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()  # not the clock's: the machine may be busy with something else
     assert "E0105" in [code for code, _ in codes(text)]
-    assert time.perf_counter() - start < 10, "linear work: a second or so on a slow machine"
+    assert time.process_time() - start < 10, "linear work: a second or so on a slow machine"
 
 
 OPENINGS = ["(", "[", "-", "not ", "a + (", "a or b and c < d .. e + f * -(", "f(g["]
