@@ -85,9 +85,10 @@ def table(folder: Path) -> list[str]:
         if below := commands(printed):
             names = [f"{name} {each}" for each in below] + names
             continue
-        usage = re.sub(r"Usage: |\[OPTIONS\] |[{}]|\.{3}(?=\}\.{3})", "", printed[0])
+        usage = re.sub(r"Usage: |\[OPTIONS\] |[{}]", "", printed[0])
         summary = " ".join(line.strip() for line in printed[2 : printed.index("", 2)])
-        flags = [f"`{flag}{value}`" for flag, value in FLAG.findall("\n".join(printed)) if flag != "--help"]
+        options = "\n".join(printed[printed.index("Options:") :])
+        flags = [f"`{flag}{value}`" for flag, value in FLAG.findall(options) if flag != "--help"]
         cells = [f"`{usage}`", summary, ", ".join(flags).replace("<int range>", "N")]
         rows.append(f"| {' | '.join(cell.replace('|', PIPE) for cell in cells)} |")
     return rows

@@ -68,7 +68,7 @@ def grad(
 @command("dlc ops", "dlc ops Conv Resize", "dlc ops --json")
 def ops(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[OPERATOR...]", help="Only these.", show_default=False)
+        list[str] | None, typer.Argument(metavar="OPERATOR", help="Only these.", show_default=False)
     ] = None,
     json: Json = False,
 ) -> Work:

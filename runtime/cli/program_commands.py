@@ -40,7 +40,7 @@ def fmt(
     files: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILE.net...", help="The files; - is standard input, to standard output.", show_default=False
+            metavar="FILE.net", help="The files; - is standard input, to standard output.", show_default=False
         ),
     ],
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if a file would change.")] = False,
@@ -189,8 +189,8 @@ def compile(
 ) -> Work:
     """Write the ONNX files of a file's runs, nets and data.
 
-    For each run those are init, step, eval and report; one for each net, and prepare for each data section.
-        The same source gives the same bytes. No data file is opened.
+    For each run those are init, step, eval and report; one for each net, and prepare for each data section. The same
+    source gives the same bytes. No data file is opened.
     """
     from dlc.runtime.cli.compile import compile
 

@@ -171,9 +171,9 @@ def data(
     """Fetch and prepare data, and show what is in it.
 
     That is its splits, fields and their numbers, the examples of each class, its source and licence. A picture is
-        written, too: of pictures a contact sheet of each class as prepared, of numbers a histogram of each column (with
-        --json only if -o asks for it). What is fetched and prepared is kept in the user's cache (DLC_CACHE, or
-        ~/.cache/dlc), and checked at each use.
+    written, too: of pictures a contact sheet of each class as prepared, of numbers a histogram of each column (with
+    --json only if -o asks for it). What is fetched and prepared is kept in the user's cache (DLC_CACHE, or
+    ~/.cache/dlc), and checked at each use.
     """
     from dlc.runtime.cli.data import data
 

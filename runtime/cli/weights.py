@@ -35,7 +35,7 @@ def list_(
 @app.command(epilog="\b\nExample:\n  dlc weights rename runs/lenet lenet.conv2=lenet.features.conv")
 def rename(
     where: Where,
-    pairs: Annotated[list[str], typer.Argument(metavar="OLD=NEW...", help="Addresses of parts or weights.")],
+    pairs: Annotated[list[str], typer.Argument(metavar="OLD=NEW", help="Addresses of parts or weights.")],
     json: Json = False,
 ) -> Any:
     """Give the weights of a part that has been renamed their new addresses.

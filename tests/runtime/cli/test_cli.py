@@ -42,6 +42,8 @@ def test_each_command_has_help_with_an_example(dlc: Dlc, name: str) -> None:
     assert done.code == 0
     assert f"Example:\n    dlc {name}" in done.out
     assert "--json" in done.out
+    description = done.out[: re.search(r"^(Arguments|Options):$", done.out, re.M).start()]  # type: ignore[union-attr]
+    assert not re.search(r"\S {2,}\S", description), "the lines of a docstring all begin at one column"
 
 
 def test_the_examples_of_help_are_understood(dlc: Dlc, monkeypatch: pytest.MonkeyPatch) -> None:
