@@ -13,7 +13,8 @@ import numpy as np
 from dlc.compiler.manifest import KEY, Manifest, ManifestError, from_json
 from dlc.runtime import session
 from dlc.runtime.checkpoint import Array
-from dlc.runtime.data.errors import nearest
+from dlc.runtime.data.archive import load_npy, load_npz
+from dlc.runtime.data.errors import DataError, nearest
 from dlc.runtime.data.pictures import SUFFIXES
 from dlc.runtime.data.plan import dtype_name
 from dlc.runtime.errors import InputError, RunError
@@ -166,12 +167,14 @@ def _value(wanted: Wanted, text: str, note: Note) -> Array:
         if suffix in SUFFIXES:
             return read_picture(path, wanted.name, wanted.dtype, wanted.record, note)
         if suffix == ".npy":
-            return np.asarray(np.load(path, allow_pickle=False))
+            return load_npy(path)
         if suffix == ".npz":
-            return _member(path, wanted.name)
+            return load_npz(path, wanted.name)
         if suffix == ".csv":
             return _table(path, wanted)
-    except (OSError, ValueError, EOFError) as error:
+    except DataError as error:
+        raise InputError(str(error)) from error
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
     raise InputError(f"{path}: expected a picture ({', '.join(SUFFIXES)}), .npy, .npz or .csv")
 
@@ -184,13 +187,6 @@ def _numbers(wanted: Wanted, value: Any) -> Array:
     if array.dtype.kind not in "biuf":
         raise InputError(f"`{wanted.name}`: expected numbers in rows of equal length, found {json.dumps(value)[:60]}")
     return array
-
-
-def _member(path: Path, name: str) -> Array:
-    with np.load(path, allow_pickle=False) as archive:
-        if name not in archive.files and len(archive.files) != 1:
-            raise InputError(f"{path} has no array `{name}`; {nearest(name, archive.files)}")
-        return np.asarray(archive[name if name in archive.files else archive.files[0]])
 
 
 def _table(path: Path, wanted: Wanted) -> Array:

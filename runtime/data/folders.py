@@ -200,8 +200,12 @@ def _pictures(folder: Path, skipped: list[str]) -> list[Path]:
     for place, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not _hidden(name)]
         for name in names:
+            path = Path(place, name)
             if _is_picture(name):
-                found.append(Path(place, name))
+                if not path.is_file():  # opening a pipe would wait for ever
+                    what = "a link to nothing" if path.is_symlink() else "something else, a pipe or a device"
+                    raise DataError(f"{path}: expected a picture file, found {what}")
+                found.append(path)
             else:
                 skipped.append(name)
     return sorted(found, key=lambda each: each.relative_to(folder).parts)

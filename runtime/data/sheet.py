@@ -14,10 +14,12 @@ from .records import Array
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-ROWS, COLUMNS, PANELS = 24, 8, 48  # classes and pictures of each on a sheet; histograms on one
+ROWS, COLUMNS, PANELS = 48, 8, 48  # classes and pictures of each on a sheet; histograms on one
 SMALLEST, LARGEST, GAP, LINE = 56, 160, 4, 16  # pixels: of a picture's longer side; between pictures; of a line of text
 BINS = 40
 SAMPLE = 100_000  # examples of a split that a histogram is made of
+LONGEST = 40  # characters of a class's name
+TALLEST = 2  # a sheet's height, as a multiple of its width, before its rows go into columns
 
 
 def sheet(data: Dataset, columns: Mapping[str, Sequence[str]]) -> bytes | None:
@@ -36,8 +38,11 @@ def _is_picture(array: Array) -> bool:
 
 
 def _contact(data: Dataset, split: Split, field: str) -> bytes:
-    """A row of pictures for each class, over its name and how many the split has; without classes the first ones."""
-    from PIL import Image, ImageDraw
+    """A row of pictures for each class, below its name and how many the split has; without classes the first ones.
+
+    Rows of many classes stand in columns, so that the sheet fits a screen.
+    """
+    from PIL import Image, ImageDraw, ImageFont
 
     groups, hidden = _groups(data, split)
     head = f"{field} of {split.name}, as prepared: the first of {len(split):,}"
@@ -48,17 +53,20 @@ def _contact(data: Dataset, split: Split, field: str) -> bytes:
     scaled = np.clip((shown - low) / (high - low) * 255 + 0.5, 0, 255).astype(np.uint8)
     cells = [_cell(each) for each in scaled]
     width, height = cells[0].size
-    across = max(len(rows) for _, rows in groups)
-    page = (max(across * (width + GAP) + GAP, 320), LINE + len(groups) * (LINE + height + GAP) + GAP)
-    canvas = Image.new("RGB", page, "white")
+    words = max(ImageFont.load_default().getlength(_ascii(label)) for label, _ in groups)
+    across = max(max(len(rows) for _, rows in groups) * (width + GAP), int(words)) + 3 * GAP
+    down = LINE + height + GAP
+    blocks = next(n for n in range(1, len(groups) + 1) if -(-len(groups) // n) * down <= TALLEST * n * across or n > 3)
+    lines = -(-len(groups) // blocks)
+    canvas = Image.new("RGB", (max(blocks * across, 320), LINE + lines * down + GAP), "white")
     draw = ImageDraw.Draw(canvas)
     draw.text((GAP, 2), _ascii(head), "black")
-    waiting, y = iter(cells), LINE
-    for label, rows in groups:
-        draw.text((GAP, y + 2), _ascii(label), "black")
+    waiting = iter(cells)
+    for at, (label, rows) in enumerate(groups):
+        x, y = GAP + at // lines * across, LINE + at % lines * down
+        draw.text((x, y + 2), _ascii(label), "black")
         for column in range(len(rows)):
-            canvas.paste(next(waiting), (GAP + column * (width + GAP), y + LINE))
-        y += LINE + height + GAP
+            canvas.paste(next(waiting), (x + column * (width + GAP), y + LINE))
     return _png(canvas)
 
 
@@ -74,7 +82,7 @@ def _groups(data: Dataset, split: Split) -> tuple[list[tuple[str, Array]], int]:
     values = np.asarray(split.fields[field])
     there = [(number, name) for number, name in enumerate(counted[field]) if counted[field][name].get(split.name)]
     groups = [
-        (f"{name} ({counted[field][name][split.name]:,})", np.flatnonzero(values == number)[:COLUMNS])
+        (f"{name[:LONGEST]} ({counted[field][name][split.name]:,})", np.flatnonzero(values == number)[:COLUMNS])
         for number, name in there[:ROWS]
     ]
     return groups, max(len(there) - ROWS, 0)
@@ -141,6 +149,7 @@ def _histograms(data: Dataset, columns: Mapping[str, Sequence[str]]) -> bytes | 
         axes.tick_params(labelsize=7)
         if number == 0 and len(values) > 1:
             axes.legend(fontsize=7)
+    figure.supylabel("share of the examples", fontsize=8)
     out = io.BytesIO()
     figure.savefig(out, format="png", metadata={"Software": None})
     return out.getvalue()

@@ -66,6 +66,8 @@ def _read(
     if not first:
         after = f" after {count(skip, 'skipped line')}" if skip else ""
         raise DataError(f"{file}: expected {'a header' if header else 'lines of numbers'}{after}, found an empty file")
+    if any("\0" in cell for cell in first):
+        raise DataError(f"{file}, line {start}: holds NUL characters, as unmarked UTF-16 does; save it as UTF-8")
     names = [cell.strip() for cell in first] if header else [f"column{k}" for k in range(len(first))]
     picked = [(name, _position(file, names, name, header)) for name in wanted]
     columns: dict[str, list[str]] = {name: [] for name in wanted}

@@ -88,7 +88,11 @@ def test_many_classes_and_large_pictures(tmp_path: Path) -> None:
     content = sheet(data, {})
     assert content is not None
     width, height = Image.open(io.BytesIO(content)).size
-    assert width >= 320 and height == 16 + 24 * (16 + 160 + 4) + 4  # 24 of 50 classes, each picture 160 high
+    assert width >= 320 and height == 16 + 12 * (16 + 160 + 4) + 4  # 48 of 50 classes in 4 columns, pictures 160 high
+    few = Dataset({"train": Split("train", {"x": images[:, :, :100], "label": label % 3}, "")}, {}, "", {})
+    content = sheet(few, {})
+    assert content is not None
+    assert Image.open(io.BytesIO(content)).size == (320, 16 + 3 * (16 + 100 + 4) + 4)  # what fits stays in one column
     nothing = Dataset({"train": Split("train", {"x": np.zeros((4, 2, 3, 4, 5))}, "")}, {}, "", {})
     assert sheet(nothing, {}) is None
 

@@ -133,6 +133,34 @@ def test_utf_16_is_named(tmp_path, refused):
     assert "not UTF-8" in message and "UTF-16" in message
 
 
+def test_utf_16_without_its_mark(tmp_path, refused):
+    (tmp_path / "a.csv").write_bytes("x,y\n1,2\n".encode("utf-16-le"))
+    message = refused("csv", "a.csv", records=X)
+    assert "a.csv, line 1: holds NUL characters" in message and "UTF-16" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("x\nNA\n", '"NA"; expected a number'),
+        ('x\n"1,5"\n', '"1,5"; expected a number'),
+        ("x\n=1+1\n", '"=1+1"; expected a number'),
+        ("x|y\n1|2\n", 'delimiter="|"'),
+        ('"x"\n"1"\n"2\n', "line 3: not a table"),
+        ("# note\nx\n1\n", "no column `x`"),
+        (",".join(f"x{k}" for k in range(50_000)) + "\n", "and 49980 more"),
+    ],
+)
+def test_tables_as_other_programs_write_them(tmp_path, refused, text, words):
+    (tmp_path / "a.csv").write_text(text)
+    assert words in refused("csv", "a.csv", records=X)
+
+
+def test_old_line_ends_and_spaces(tmp_path, load):
+    (tmp_path / "a.csv").write_bytes(b" x ,y\r 1 ,2\r+3,4\r")
+    assert load("csv", "a.csv", records=X).arrays["x"].tolist() == [1, 3]
+
+
 def test_a_gzip_bomb_is_not_unpacked(tmp_path, refused, monkeypatch):
     from dlc.runtime.data import files
 

@@ -85,6 +85,18 @@ def test_folders_that_do_not_go(pets):
     assert str(pets / "pets" / "emu") in text and "holds no pictures" in text
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_pipes_and_links_to_nothing(pets):
+    """Reading a pipe would wait for ever."""
+    os.mkfifo(pets / "pets" / "dog" / "pipe.png")
+    assert "pipe.png: expected a picture file, found something else, a pipe or a device" in message(pets)
+    (pets / "pets" / "dog" / "pipe.png").unlink()
+    (pets / "pets" / "dog" / "link.png").symlink_to(pets / "gone.png")
+    assert "link.png: expected a picture file, found a link to nothing" in message(pets)
+    (pets / "gone.png").write_bytes((pets / "pets" / "dog" / "x.png").read_bytes())
+    assert load(pets)["train"].arrays["label"].tolist() == [0, 1, 1, 1, 2, 2]  # a link to a picture is one
+
+
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root and Windows read every folder")
 def test_a_folder_that_may_not_be_read(pets):
     (pets / "pets" / "cat" / "deep").chmod(0)

@@ -8,6 +8,9 @@ import zipfile
 import numpy as np
 import pytest
 
+from dlc.runtime.data import DataError
+from dlc.runtime.data.archive import load_npy
+
 RECORDS = {"image": {"dtype": "u8", "shape": [1, 2, 3]}, "label": {"dtype": "i64", "shape": []}}
 IMAGES = np.arange(24, dtype=np.uint8).reshape(4, 2, 3)
 LABELS = np.array([3, 1, 2, 0], np.uint8)
@@ -160,6 +163,101 @@ def test_npz_members_that_lie(tmp_path, refused, member, words):
         out.writestr("../../climbs.npy", raw_npy((1,), data=b"\0" * 4))
     assert words in refused("npz", "a.npz", records={"x": {"dtype": "f32", "shape": []}})
     assert not (tmp_path.parent.parent / "climbs.npy").exists()
+
+
+def header(text: bytes) -> bytes:
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text) + 1) + text + b"\n"
+
+
+def described(shape: str) -> bytes:
+    return header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".encode())
+
+
+SCALAR = {"x": {"dtype": "f32", "shape": []}}
+FOUR = described("(1,)") + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("member", "words"),
+    [
+        (header(b"(" * 9000), "expected the header of a NumPy array"),
+        (header(b"-" * 9500 + b"1"), "expected the header of a NumPy array"),
+        (header(b"x" * 60000), "expected the header of a NumPy array"),
+        (header(b"{}"), "expected the header of a NumPy array"),
+        (described("(True,)") + bytes(4), "announces the shape [True]"),
+        (described("(-1, -1)") + bytes(4), "announces the shape [-1, -1]"),
+        (described("(4611686018427387904, 0)"), "cannot be read"),
+        (described(f"({'1, ' * 70})") + bytes(4), "cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("packed", [True, False])
+def test_headers_that_make_numpy_stumble(tmp_path, refused, packed, member, words):
+    """In an archive, and in a file of their own as `dlc run` takes it."""
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as out:
+        out.writestr("x.npy", member)
+    (tmp_path / "a.npy").write_bytes(member)
+    if packed:
+        assert words in refused("npz", "a.npz", records=SCALAR)
+        return
+    with pytest.raises(DataError) as caught:
+        load_npy(tmp_path / "a.npy")
+    assert words in str(caught.value) and str(caught.value).startswith(str(tmp_path / "a.npy"))
+
+
+def test_two_arrays_of_one_name(tmp_path, refused):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as out, pytest.warns(UserWarning, match="Duplicate"):
+        out.writestr("x.npy", FOUR)
+        out.writestr("x.npy", FOUR)
+    assert "holds 2 arrays called `x`" in refused("npz", "a.npz", records=SCALAR)
+
+
+def test_archives_that_cannot_be_unpacked(tmp_path, refused):
+    path = tmp_path / "a.npz"
+
+    def changed(packing: int, *bytes_: tuple[int, int]) -> str:
+        with zipfile.ZipFile(path, "w", packing) as out:
+            out.writestr("x.npy", FOUR)
+        data = bytearray(path.read_bytes())
+        central = data.find(b"PK\x01\x02")
+        for at, value in bytes_:
+            data[at if at >= 0 else central - at] = value
+        path.write_bytes(data)
+        return refused("npz", "a.npz", records=SCALAR)
+
+    assert "is encrypted" in changed(zipfile.ZIP_STORED, (6, 1), (-8, 1))
+    assert "not supported" in changed(zipfile.ZIP_STORED, (8, 99), (-10, 99))
+    assert "not a whole .npz" in changed(zipfile.ZIP_STORED, (4, 250), (-6, 250))  # a version to come
+    for packing in (zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2):
+        assert "array `x` cannot be read" in changed(packing, *((at, 255) for at in range(50, 75)))
+
+
+def test_values_that_are_no_numbers(tmp_path, refused):
+    for array, words in (
+        (np.ones(3, np.complex64), "holds complex64"),
+        (np.array(["2020-01-01"], "M8[s]"), "holds datetime64[s]"),
+        (np.zeros(2, [("a", "<f4")]), "but only numbers can be read"),
+    ):
+        archive(tmp_path / "a.npz", x=array)
+        assert words in refused("npz", "a.npz", records=SCALAR)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damage_never_raises_anything_else(tmp_path, load, seed):
+    rng = np.random.default_rng(seed)
+    np.savez_compressed(tmp_path / "whole.npz", x=np.arange(50, dtype=np.float32))
+    whole = (tmp_path / "whole.npz").read_bytes()
+    outcomes = set()
+    for _ in range(150):
+        data = bytearray(whole)
+        for at in rng.integers(0, len(data), rng.integers(1, 4)):
+            data[at] = rng.integers(256)
+        (tmp_path / "a.npz").write_bytes(data)
+        try:
+            outcomes.add(len(load("npz", "a.npz", records=SCALAR)))
+        except DataError as error:
+            assert "a.npz" in str(error)
+            outcomes.add(0)
+    assert outcomes == {0, 50}
 
 
 def test_npy_instead_of_npz(tmp_path, refused):

@@ -77,12 +77,32 @@ def test_the_first_of_an_animation_and_the_way_it_was_taken(tmp_path):
     assert np.array_equal(decode(tmp_path / "t.png", 1)[0], np.rot90(GREY, -1))
 
 
-def png(width: int, height: int, data: bytes = b"") -> bytes:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+
+def png(width: int, height: int, data: bytes = b"", more: bytes = b"") -> bytes:
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)) + more
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+def gif(width: int, height: int) -> bytes:
+    """One block of pixels on a screen of that size."""
+    screen = b"GIF89a" + struct.pack("<HH", width, height) + b"\x80\0\0" + b"\0\0\0\xff\xff\xff"
+    return screen + b"," + struct.pack("<HHHH", 0, 0, width, height) + b"\0\x02\x02\x44\x01\0;"
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_each_way_that_a_camera_was_held(tmp_path, turn):
+    """By EXIF's tag Orientation: 1 and 2, 3 and 4, ... are mirrored, 5 to 8 lie on their side."""
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    Image.fromarray(GREY).save(tmp_path / "t.png", exif=exif)
+    upright = [
+        GREY, GREY[:, ::-1], GREY[::-1, ::-1], GREY[::-1], GREY.T, np.rot90(GREY, -1), GREY[::-1, ::-1].T,
+        np.rot90(GREY),
+    ]  # fmt: skip
+    assert np.array_equal(decode(tmp_path / "t.png", 1)[0], upright[turn - 1])
 
 
 def encoded(form: str) -> bytes:
@@ -99,6 +119,12 @@ def encoded(form: str) -> bytes:
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", ["expected a picture", "begins 25 21 50 53"]),
         (png(30000, 30000), ["more than 89 million pixels", "refused"]),
         (png(10000, 10000), ["more than 89 million pixels", "refused"]),
+        (gif(65535, 65535), ["more than 89 million pixels", "refused"]),
+        (png(1, 1, b"\0a", chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(100 << 20)))), ["too large"]),
+        (png(1, 1, b"\0a", chunk(b"iCCP", b"k\0\0" + zlib.compress(bytes(100 << 20)))), ["too large"]),
+        (png(0, 4), ["expected a picture"]),
+        (b"P5 -3 4 255\n" + b"x" * 12, ["expected a picture"]),
+        (b"P5 99999999999 9 255\n", ["not a picture that can be read"]),
         (png(64, 64), ["not a picture that can be read"]),
         (b"\x89PNG\r\n\x1a\n", ["picture"]),
         (encoded("PNG")[:2000], ["not a picture that can be read"]),
