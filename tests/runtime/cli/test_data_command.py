@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cli_cases import Dlc
 from PIL import Image
+
+from dlc.runtime.data.fetch import registry
 
 PETS = """\
 data pets {
@@ -128,3 +131,23 @@ def test_statistics_leave_out_what_is_missing() -> None:
     assert (found.min, found.max) == (there.min(), there.max())
     assert found.mean == pytest.approx(there.mean()) and found.std == pytest.approx(there.std())
     assert statistics(np.full((2, 2), np.nan)) is None and statistics(np.zeros((0, 2))) is None
+
+
+FIELDS = {"iris": 4, "wine": 13, "breast_cancer": 30, "diabetes": 10}
+
+
+@pytest.mark.parametrize("name", [*FIELDS, "digits8x8"])
+def test_source_and_licence_of_what_packages_carry(dlc: Dlc, tmp_path: Path, name: str) -> None:
+    """scikit-learn's installed files stand in for the download: they are the pinned ones."""
+    datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn is an extra of the tests")
+    chosen = registry()[name]
+    home = tmp_path / "cache" / "packages" / f"scikit-learn-{chosen.distribution.version}"
+    home.mkdir(parents=True)
+    for member in chosen.members:
+        base = Path(member).name
+        shutil.copy(Path(datasets.__file__).parent / "data" / base, home / base)
+    field = f"x: f32[{FIELDS[name]}] = raw.features" if name in FIELDS else "x: f32[8, 8] = raw.image"
+    (tmp_path / "it.net").write_text(f"data it {{\n  train = {name}()\n  {field}\n}}\n")
+    done = dlc("data", tmp_path / "it.net")
+    assert done.code == 0, done.err
+    assert f"from {chosen.source} (licence: {chosen.licence})" in done.out
