@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dlc.compiler.build import Builder
-from dlc.compiler.elaborate.library.augment import color_jitter, random_crop, random_flip
+from dlc.compiler.elaborate.library.augment import color_jitter, random_crop, random_flip, random_resized_crop
 from dlc.compiler.evaluate import evaluate
 from dlc.compiler.graph import Value
 from dlc.compiler.program import Program
@@ -17,6 +17,7 @@ from dlc.dsl.diagnostics import Diagnostic, SourceError
 
 FUNCTIONS: dict[str, Any] = {
     "random_flip": random_flip, "random_crop": random_crop, "color_jitter": color_jitter,
+    "random_resized_crop": random_resized_crop,
 }  # fmt: skip
 ROWS = 400
 PICTURE = np.arange(2 * 3 * 4, dtype=np.float64).reshape(2, 3, 4) / 7 + 1
@@ -64,9 +65,9 @@ def test_half_are_mirrored_unless_something_else_is_said() -> None:
     assert (augmented("random_flip") == augmented("random_flip", 0.5)).all()
 
 
-@pytest.mark.parametrize("name", ["random_flip", "random_crop", "color_jitter"])
+@pytest.mark.parametrize("name", ["random_flip", "random_crop", "color_jitter", "random_resized_crop"])
 def test_each_step_draws_anew_and_can_be_repeated(name: str) -> None:
-    arguments = {"random_flip": (), "random_crop": (2,), "color_jitter": (0.5,)}[name]
+    arguments = {"random_flip": (), "random_crop": (2,), "color_jitter": (0.5,), "random_resized_crop": (2,)}[name]
     first = augmented(name, *arguments)
     assert (first == augmented(name, *arguments)).all()
     assert not (first == augmented(name, *arguments, step=1)).all()
@@ -82,6 +83,57 @@ def test_crops_lie_everywhere_and_only_where_they_fit(size: int, pad: int) -> No
     seen = [[bool((row == crop).all()) for crop in crops] for row in y]
     assert all(any(each) for each in seen)
     assert np.array(seen).any(0).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "scale", "ratio", "least"),
+    [(2, (0.08, 1), (3 / 4, 4 / 3), 30), (5, (0.3, 0.6), (0.5, 2), 20), (4, (1, 1), (4 / 3, 4 / 3), 1)],
+)
+def test_resized_crops_are_parts_resized_as_pytorch_does_it(
+    size: int, scale: tuple[float, float], ratio: tuple[float, float], least: int
+) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle here; it comes with the extra `peers`")
+    y = augmented("random_resized_crop", size, scale=scale, ratio=ratio)
+    assert y.shape == (ROWS, 2, size, size)
+    _, height, width = PICTURE.shape
+    seen: set[tuple[int, int, int, int]] = set()
+    found = np.zeros(ROWS, bool)
+    for h in range(1, height + 1):
+        for w in range(1, width + 1):
+            for top in range(height - h + 1):
+                for left in range(width - w + 1):
+                    part = torch.tensor(PICTURE[None, :, top : top + h, left : left + w])
+                    wanted = torch.nn.functional.interpolate(part, (size, size), mode="bilinear", antialias=True)
+                    same = np.isclose(y, wanted.numpy(), rtol=1e-6).all((1, 2, 3))
+                    found |= same
+                    if same.any():
+                        seen.add((h, w, top, left))
+                        # Sides are rounded by half a pixel at most, and no longer than the picture.
+                        most = (h + 0.5) * (w + 0.5) if h < height and w < width else np.inf
+                        assert (h - 0.5) * (w - 0.5) <= scale[1] * height * width
+                        assert scale[0] * height * width <= most
+    assert found.all() and len(seen) >= least
+
+
+def test_resized_crops_have_the_areas_and_proportions_that_are_asked_for() -> None:
+    """Of a ramp: the first and the last row and column of a crop tell where it was."""
+    ramp = np.stack(np.broadcast_arrays(np.arange(120.0)[:, None], np.arange(150.0)))
+    with Builder(working="f64") as builder:
+        x = builder.input("x", Type("f64", (symbol("B"), *ramp.shape)))
+        y = random_resized_crop(Drawing(builder), x, 2)  # type: ignore[arg-type]
+        graph = builder.graph("ramp", {"y": y})
+    y = evaluate(graph, {"x": np.repeat(ramp[None], ROWS, 0), "seed": np.int64(3), "step": np.int64(0)})["y"]
+    # A crop of h rows is halved: antialiased rows lie nearly h / 2 apart, less what a triangle loses at the ends.
+    heights, widths = (y[:, 0, 1, 0] - y[:, 0, 0, 0]) * 2, (y[:, 1, 0, 1] - y[:, 1, 0, 0]) * 2
+    whole = (ramp[0].max() + 1) * (ramp[1].max() + 1)
+    factor = np.sqrt(heights.max() / 120 * widths.max() / 150)  # of a crop as large as the picture
+    shares = heights * widths / factor**2 / whole
+    assert 0.07 < shares.min() < 0.1 and 0.9 < shares.max() <= 1.02
+    inner = (heights < 117 * factor) & (widths < 147 * factor)
+    proportions = (widths / heights)[inner]
+    assert 0.74 < proportions.min() < 0.78 and 1.28 < proportions.max() < 1.35
+    assert abs(np.median(np.log(proportions))) < 0.06
+    assert abs(np.median(shares) - 0.54) < 0.08
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.3, 0.9])
@@ -127,7 +179,8 @@ def problems(text: str) -> list[Diagnostic]:
         return list(error.diagnostics)
 
 
-@pytest.mark.parametrize("call", ["random_flip", "random_flip(0.2)", "random_crop(4, pad=1)", "color_jitter(0.1)"])
+@pytest.mark.parametrize("call", ["random_flip", "random_flip(0.2)", "random_crop(4, pad=1)", "color_jitter(0.1)",
+                                  "random_resized_crop(4)", "random_resized_crop(4, scale=[0.5, 1], ratio=[1, 1])"])
 def test_in_the_section_of_data_they_are_accepted(call: str) -> None:
     assert problems(TEXT % call) == []
 
@@ -142,6 +195,12 @@ def test_in_the_section_of_data_they_are_accepted(call: str) -> None:
     ("random_crop(5)", "E0301", "a crop of 5 does not fit into 4 x 4"),
     ("random_crop(7, pad=1)", "E0301", "a crop of 7 does not fit into 6 x 6"),
     ("random_crop(3)", "E0602", "`image` is f32[B, 2, 4, 4], and would become"),
+    ("random_resized_crop(0)", "E0303", "`size` is an integer of 1 or more"),
+    ("random_resized_crop(3)", "E0602", "`image` is f32[B, 2, 4, 4], and would become"),
+    ("random_resized_crop(4, scale=0.5)", "E0303", "`scale` is a list of two numbers above 0 up to 1"),
+    ("random_resized_crop(4, scale=[0.5, 2])", "E0303", "`scale` is a list of two numbers above 0 up to 1"),
+    ("random_resized_crop(4, ratio=[2, 1])", "E0303", "`ratio` begins with the lesser number"),
+    ("random_resized_crop(4, ratio=[0, 1])", "E0303", "`ratio` is a list of two numbers above 0"),
     ("color_jitter(1)", "E0303", "a strength is at least 0 and below 1"),
     ("color_jitter(-0.5)", "E0303", "a strength is at least 0 and below 1"),
 ])  # fmt: skip

@@ -36,3 +36,13 @@ def test_batch_norms_have_addresses_like_pytorch() -> None:
     )]  # fmt: skip
     roles = {role for address, (_, role) in unit.carried.items() if "running" in address}
     assert roles == {"state"}
+
+
+@pytest.mark.parametrize(
+    ("name", "warned"),
+    [("lenet", []), ("logistic", []), ("mlp", []), ("alexnet", []), ("vgg16", []), ("nin", []), ("inception", []),
+     ("facenet", []), ("multitask", []), ("prelude", []), ("resnet", ["W0405"])],
+)  # fmt: skip
+def test_whole_programs_have_no_mistakes(name: str, warned: list[str]) -> None:
+    """Those that read tables, pictures and IDX; transfer and style, which borrow a model, are tested end to end."""
+    assert [each.code for each in Program.open(EXAMPLES / f"{name}.net").check()] == warned

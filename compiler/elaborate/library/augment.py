@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from dlc.compiler.build import current, ints, op, private
@@ -69,6 +70,56 @@ def _offsets(e: Elaborator, rows: Dim, most: int) -> Value:
     """For each row a whole number from 0 to `most`, as i64[B, 1, 1]."""
     bits = uniform_bits(e, (rows,))
     return private.ReshapeTo(bits % (most + 1), shape=(rows, 1, 1))
+
+
+@function("random_resized_crop")
+def random_resized_crop(e: Elaborator, x: Any, size: Any, scale: Any = (0.08, 1), ratio: Any = (3 / 4, 4 / 3)) -> Value:
+    """A part of each picture, resized to `size` x `size` as `resize` does it (Szegedy et al., 2014, section 6).
+
+    The part's share of the area is uniform in `scale`, its width by its height is in `ratio`, uniform by logarithm. A
+    side that would be longer than the picture's becomes as long as that.
+    """
+    value = _pictures(e, x, "random_resized_crop")
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise Problem("E0303", "`size` is an integer of 1 or more", f"this is {describe(size)}")
+    low, high = _bounds("scale", scale, 1.0)
+    narrow, wide = (math.log(each) for each in _bounds("ratio", ratio, math.inf))
+    height, width = value.shape[2:]
+    assert isinstance(height, int) and isinstance(width, int)
+    area = (_per_row(e, value) * (high - low) + low) * float(height * width)
+    shape = op.Exp(_per_row(e, value) * (wide - narrow) + narrow)
+    down = _part(e, value, height, op.Sqrt(area / shape), size)
+    across = _part(e, value, width, op.Sqrt(area * shape), size)
+    cropped: Value = (down @ value) @ op.Transpose(across, perm=(0, 1, 3, 2))
+    return cropped
+
+
+def _bounds(name: str, value: Any, most: float) -> tuple[float, float]:
+    """Two numbers above 0 in ascending order; raises Problem."""
+    numbers = list(value) if isinstance(value, list | tuple) else []
+    if len(numbers) != 2 or not all(isinstance(each, int | float) and 0 < each <= most for each in numbers):
+        limit = " up to 1" if most == 1 else ""
+        raise Problem("E0303", f"`{name}` is a list of two numbers above 0{limit}", f"this is {describe(value)}")
+    if numbers[0] > numbers[1]:
+        raise Problem("E0303", f"`{name}` begins with the lesser number", f"this is {describe(value)}")
+    return float(numbers[0]), float(numbers[1])
+
+
+def _part(e: Elaborator, value: Value, length: int, wanted: Value, size: int) -> Value:
+    """Of each row, the weights [B, 1, size, length] that resize a part, about `wanted` long, at a place of its own."""
+
+    def number(each: float) -> Value:
+        return current().constant(each, value.dtype)
+
+    extent = op.Min(op.Max(op.Floor(wanted + 0.5), number(1.0)), number(float(length)))
+    start = op.Floor(_per_row(e, value) * (float(length) + 1.0 - extent))
+    step = extent * (1.0 / size)
+    centers = current().constant([[i + 0.5] for i in range(size)], value.dtype) * step + start
+    places = current().constant([i + 0.5 for i in range(length)], value.dtype)
+    triangle = op.Max(1.0 - op.Abs(places - centers) / op.Max(step, number(1.0)), number(0.0))
+    inside = op.And(op.Greater(places, start), op.Less(places, start + extent))
+    weights = op.Where(inside, triangle, number(0.0))
+    return weights / op.ReduceSum(weights, ints(-1), keepdims=1)
 
 
 @function("color_jitter")
