@@ -116,6 +116,19 @@ MISTAKES: tuple[Mistake, ...] = (
     ),
     Mistake(
         "E0118",
+        "no comma stands between statements",
+        "this would end one",
+        "leave it out; a tuple stands in brackets: `(a, b)`",
+        (
+            *_each(
+                ("net n { y = <v> ,", "net n { y: f32[] = <v> ,", "net n { param w = <v> ,", "net n { state s = <v> ,"),
+                v=(*_VALUES, "x -> f", "x -> f(3) as r", "x -> repeat 2 { f }"),
+            ),
+            *("net n { y: f32[] ,", "net n { param w: f32[2] ,", "net n { m { } ,"),
+        ),
+    ),
+    Mistake(
+        "E0118",
         "a `{word}` takes no settings",
         "this would begin them",
         "a `block` takes settings; a number that a whole file uses is a `let`",

@@ -170,6 +170,8 @@ def test_no_flood() -> None:
         ('let x = "abc', "E0103", 9, "a string is not closed"),
         (r'let x = "a\q"', "E0109", 11, "no escape"),
         ("let x = 1;", "E0102", 10, "is not part of the language"),
+        ("train n on d { batch = 16, epochs = 3 }", "E0118", 26, "no comma stands between statements"),
+        ("net n { y = x -> f, z = y }", "E0118", 19, "no comma stands between statements"),
     ],
 )
 def test_messages(text: str, code: str, column: int, words: str) -> None:
