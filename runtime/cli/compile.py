@@ -32,6 +32,8 @@ def compile(
         raise UsageError(f"expected a folder for -o, found the file {folder}")
     program = open_program(where, lets(assignments), terminal)
     chosen = _chosen(program, [*([where.name] if where.name is not None else []), *runs], str(where))
+    if not (program.runs or program.nets or program.datas):
+        raise UsageError(f"{where} has no run, net or data section: there is nothing to compile")
     terminal.diagnostics(program.check())
 
     from dlc.compiler.emit import serialized

@@ -93,6 +93,8 @@ def _unit(program: Program, where: Target, kind: str | None) -> Unit:
 
 def _likely_kind(program: Program, where: Target) -> str:
     """A run's step; where the name is not a run's, or there is none, a net or else a data section's preparation."""
+    if not (program.runs or program.nets or program.datas):
+        raise UsageError(f"{where} has no run, net or data section: there is no graph")
     if where.name is None:
         return "step" if program.runs else "net" if program.nets else "prepare"
     if where.name not in program.runs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dlc.dsl.diagnostics import nearest
-from dlc.runtime.cli.terminal import Terminal
+from dlc.runtime.cli.terminal import Terminal, plural
 from dlc.runtime.errors import InputError
 
 
@@ -27,5 +27,6 @@ def ops(names: Sequence[str], terminal: Terminal) -> None:
         rows.append((each.name, gradient, cpu, cuda, ", ".join(each.tested) or "-"))
     terminal.table(rows, head=("operator", "gradient", "CPU", "CUDA", "tested against"))
     with_gradient = sum(each.gradient != "none" for each in shown)
-    terminal.say(f"{len(shown)} operators, {with_gradient} with a gradient; types are those of opset 21's kernels")
+    count = plural(len(shown), "operator")
+    terminal.say(f"{count}, {with_gradient} with a gradient; types are those of opset 21's kernels")
     terminal.result([each.json() for each in shown])

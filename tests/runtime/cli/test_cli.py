@@ -147,6 +147,13 @@ def test_a_wrong_set_shows_what_was_written(dlc: Dlc, tiny: Path) -> None:
     assert "let width = 4" in done.err
 
 
+@pytest.mark.parametrize("args", [["ir"], ["compile", "-o", "build"]], ids=lambda args: args[0])
+def test_a_file_without_sections(dlc: Dlc, tmp_path: Path, args: list[str]) -> None:
+    (tmp_path / "empty.net").write_text("let width = 3\n")
+    done = dlc(*args, tmp_path / "empty.net")
+    assert (done.code, "has no run, net or data section" in done.err) == (2, True)
+
+
 def test_a_run_folder_is_no_file(dlc: Dlc, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{}")
     done = dlc("check", tmp_path)
