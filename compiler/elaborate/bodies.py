@@ -62,6 +62,8 @@ def run(
 
 def statement_of(e: Elaborator, statement: ast.Statement, frame: Frame) -> None:
     """A statement that may stand in any body; raises Problem for one that may not."""
+    if frame.pure and isinstance(statement, ast.Param | ast.State | ast.Next):
+        raise Problem("E0204", "a `fn` owns nothing: no weights and no state", help="make it a `block`")
     match statement:
         case ast.Assign():
             assign(e, statement, frame)
@@ -291,22 +293,27 @@ def unify(e: Elaborator, declared: ast.TypeExpr, value: Any, frame: Frame, what:
     if dots is not None:
         axes = axes[:dots] + axes[value.type.rank - (least - dots) :]
         del dims[dots]
+    named = {axis: each for axis, each in zip(axes, dims, strict=True) if _names_a_dimension(each, frame)}
+    for axis, each in named.items():
+        assert isinstance(each, ast.Ref)
+        frame.dims.setdefault(each.name, (value.shape[axis], each.span))
     for axis, each in zip(axes, dims, strict=True):
         assert not isinstance(each, ast.Dots)
-        actual = value.shape[axis]
-        if isinstance(each, ast.Ref) and each.name[0].isupper() and frame.scope.find(each.name) is None:
-            bound = frame.dims.get(each.name)
-            if bound is None:
-                frame.dims[each.name] = (actual, each.span)
-                continue
-            wanted, where = bound
+        actual, where = value.shape[axis], None
+        if axis in named:
+            assert isinstance(each, ast.Ref)
+            wanted, where = frame.dims[each.name]
         else:
-            wanted, where = dimension(e, each, frame), None
+            wanted = dimension(e, each, frame)
         if wanted != actual:
             problem = _misfit(declared, value, what, span, f"axis {axis} is {actual}, and {wanted} is wanted")
             if where is not None and isinstance(each, ast.Ref):
                 problem.secondary = (*problem.secondary, Label(where, f"{each.name} is {wanted} since here"))
             raise problem
+
+
+def _names_a_dimension(each: ast.Expr | ast.Dots, frame: Frame) -> bool:
+    return isinstance(each, ast.Ref) and each.name[0].isupper() and frame.scope.find(each.name) is None
 
 
 def _misfit(declared: ast.TypeExpr, value: Value, what: str, span: ast.Span, why: str) -> Problem:
@@ -326,11 +333,12 @@ def declared_type(e: Elaborator, declared: ast.TypeExpr, frame: Frame) -> Type:
     """The type of a net's own input: each new capital name is a symbolic dimension; raises Problem."""
     if declared.name is None or declared.dims is None:
         raise Problem("E0302", "an input of a net has a full type: `f32[B, 3]`", span=declared.span)
+    for each in declared.dims:
+        if isinstance(each, ast.Ref) and each.name[0].isupper():
+            frame.dims.setdefault(each.name, (symbol(each.name), each.span))
     dims: list[Dim] = []
     for each in declared.dims:
         if isinstance(each, ast.Dots):
             raise Problem("E0305", "an input of a net says every dimension", span=each.span)
-        if isinstance(each, ast.Ref) and each.name[0].isupper() and each.name not in frame.dims:
-            frame.dims[each.name] = (symbol(each.name), each.span)
         dims.append(dimension(e, each, frame))
     return Type(element(e, declared.name), tuple(dims))

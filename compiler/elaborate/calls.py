@@ -194,7 +194,7 @@ def _function(
 ) -> Any:
     """Evaluate a `fn`: its parameters open a scope, its body makes no weights."""
     fn = function.fn
-    home = Frame(function.module, Scope(kind="settings"), frame.owner, frame.place, (*frame.turns, id(span)), {})
+    home = Frame(function.module, Scope(kind="function"), frame.owner, frame.place, (*frame.turns, id(span)), {})
     values: dict[str, tuple[Any, ast.Span]] = {}
     spans = {arg.name.text: arg.span for arg in args if arg.name is not None}
     if len(positional) > len(fn.params):

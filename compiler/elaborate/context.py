@@ -76,6 +76,14 @@ class Frame:
     def library(self) -> bool:
         return self.module.file.startswith("<")
 
+    @property
+    def pure(self) -> bool:
+        """Is this in the body of a `fn`, which owns nothing?"""
+        scope: Scope | None = self.scope
+        while scope is not None and scope.kind != "function":
+            scope = scope.parent
+        return scope is not None
+
     def inner(self, kind: str = "inner") -> Frame:
         """The same place in the text's nesting, with a scope of its own."""
         return Frame(self.module, Scope(self.scope, kind), self.owner, self.place, self.turns, self.dims)

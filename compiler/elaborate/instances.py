@@ -26,6 +26,9 @@ PASSAGE_LIMIT = 60
 
 def make(e: Elaborator, template: Template, expr: ast.Expr, frame: Frame, place: Place | None = None) -> Instance:
     """The instance that this occurrence of a block makes in the instance around it."""
+    if frame.pure:
+        help = "make it a `block`, or give the `fn` an instance: `f(x, layer)`"
+        raise Problem("E0204", f"a `fn` owns nothing, and `{template.name}` makes weights", span=expr.span, help=help)
     key = (id(expr), frame.turns)
     args = expr.args if isinstance(expr, ast.Call) else ()
     found = frame.owner.children.get(key)

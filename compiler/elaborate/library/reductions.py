@@ -27,6 +27,11 @@ def _reduced(operator: str, x: Value, axis: Any, keep: bool) -> Value:
     return op[operator](x, ints(*axes), keepdims=int(keep))
 
 
+def _numbers(x: Any) -> bool:
+    """Is this a list of numbers that are known while compiling?"""
+    return isinstance(x, list | tuple) and bool(x) and all(isinstance(each, int | float) for each in x)
+
+
 def _counted(e: Elaborator, x: Any, what: str) -> Value:
     """`sum` and `mean` of truth values count them."""
     value = tensor_of(x, what)
@@ -66,7 +71,9 @@ def masked(x: Value, mask: Any) -> tuple[Value, Value]:
 
 
 @function("sum")
-def sum_(e: Elaborator, x: Any, axis: Any = None, mask: Any = None, keep: bool = False) -> Value:
+def sum_(e: Elaborator, x: Any, axis: Any = None, mask: Any = None, keep: bool = False) -> Any:
+    if _numbers(x):
+        return sum(x)
     value = _counted(e, x if not isinstance(x, list) else stack(x), "sum")
     if mask is not None:
         value, _ = masked(value, mask)
@@ -74,7 +81,9 @@ def sum_(e: Elaborator, x: Any, axis: Any = None, mask: Any = None, keep: bool =
 
 
 @function("mean")
-def mean(e: Elaborator, x: Any, axis: Any = None, mask: Any = None, keep: bool = False) -> Value:
+def mean(e: Elaborator, x: Any, axis: Any = None, mask: Any = None, keep: bool = False) -> Any:
+    if _numbers(x):
+        return math.fsum(x) / len(x)
     value = _counted(e, x if not isinstance(x, list) else stack(x), "mean")
     if not value.type.is_float:
         value = op.Cast(value, to=e.mode.working)
@@ -87,7 +96,7 @@ def mean(e: Elaborator, x: Any, axis: Any = None, mask: Any = None, keep: bool =
 def _extreme(name: str, operator: str, python: Callable[[Any], Any], least: float) -> None:
     def call(x: Any, axis: Any = None, mask: Any = None, keep: bool = False) -> Any:
         if isinstance(x, list | tuple):
-            if not x or not all(isinstance(each, int | float) for each in x):
+            if not _numbers(x):
                 raise Problem("E0302", f"`{name}` of a list wants numbers", f"this is {describe(x)}")
             return python(x)
         value = tensor_of(x, name)
