@@ -1,4 +1,4 @@
-"""How values flow, who owns weights, what loops make and which names are seen: sections 3, 5.2 to 5.4 of the language."""
+"""How values flow, who owns weights, what loops make, which names are seen: sections 3, 5.2 to 5.4 of the language."""
 
 from __future__ import annotations
 

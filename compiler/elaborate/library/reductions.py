@@ -71,9 +71,11 @@ def masked(x: Value, mask: Any) -> tuple[Value, Value]:
 
 
 @function("sum")
-def sum_(e: Elaborator, x: Any, axis: Any = None, mask: Any = None, keep: bool = False) -> Any:
-    if _numbers(x):
-        return sum(x)
+def sum_or_number(e: Elaborator, x: Any, axis: Any = None, mask: Any = None, keep: bool = False) -> Any:
+    return sum(x) if _numbers(x) else sum_(e, x, axis, mask, keep)
+
+
+def sum_(e: Elaborator, x: Any, axis: Any = None, mask: Any = None, keep: bool = False) -> Value:
     value = _counted(e, x if not isinstance(x, list) else stack(x), "sum")
     if mask is not None:
         value, _ = masked(value, mask)
@@ -81,9 +83,11 @@ def sum_(e: Elaborator, x: Any, axis: Any = None, mask: Any = None, keep: bool =
 
 
 @function("mean")
-def mean(e: Elaborator, x: Any, axis: Any = None, mask: Any = None, keep: bool = False) -> Any:
-    if _numbers(x):
-        return math.fsum(x) / len(x)
+def mean_or_number(e: Elaborator, x: Any, axis: Any = None, mask: Any = None, keep: bool = False) -> Any:
+    return math.fsum(x) / len(x) if _numbers(x) else mean(e, x, axis, mask, keep)
+
+
+def mean(e: Elaborator, x: Any, axis: Any = None, mask: Any = None, keep: bool = False) -> Value:
     value = _counted(e, x if not isinstance(x, list) else stack(x), "mean")
     if not value.type.is_float:
         value = op.Cast(value, to=e.mode.working)
