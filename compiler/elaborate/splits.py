@@ -13,8 +13,11 @@ from dlc.compiler.elaborate.problems import Problem
 from dlc.dsl import ast
 from dlc.dsl.diagnostics import Label, nearest
 
-SPLITTERS = ("holdout", "fold")
-"""What makes a split of an earlier one."""
+SPLITTERS = {"holdout": ("size", "by", "seed"), "fold": ("fold", "of", "by", "seed")}
+"""What makes a split of an earlier one, and its settings beside that; the first needs no name."""
+OPTIONAL: dict[str, Any] = {"by": None, "seed": 0}
+PLANNED = {"of": "folds"}
+"""How the plan calls a setting: there `of` is the split that examples are taken from."""
 
 
 def splits_of(e: Elaborator, data: ast.Data, frame: Frame, splits: list[dict[str, Any]]) -> Reader | None:
@@ -97,9 +100,6 @@ def _split(
     e: Elaborator, name: str, kind: str, call: ast.Call, frame: Frame, earlier: dict[str, ast.Span]
 ) -> dict[str, Any]:
     """`holdout(train, 0.1, by="label", seed=0)` or `fold(train, 0, of=5, by="label", seed=0)`; raises Problem."""
-    order = ["size"] if kind == "holdout" else ["fold"]
-    renamed = {"of": "folds"} if kind == "fold" else {}
-    result: dict[str, Any] = {"name": name, "reader": kind, "by": None, "seed": 0}
     args = list(call.args)
     if not args or args[0].name is not None or not isinstance(args[0].value, ast.Ref):
         raise Problem("E0205", f"`{kind}` takes examples away from an earlier split: `{kind}(train, ...)`")
@@ -107,32 +107,43 @@ def _split(
     assert isinstance(source, ast.Ref)
     if source.name not in earlier or source.name == name:
         raise unknown(source.name, [each for each in earlier if each != name], source.span, "this data section")
-    result["of"] = source.name
-    known = [*order, *(["of"] if kind == "fold" else []), "by", "seed"]
+    settings = SPLITTERS[kind]
+    first = settings[0]
+    has = (f"it has {', '.join(f'`{each}`' for each in settings)}",)
+    given: dict[str, Any] = {}
     for arg in args:
-        key = arg.name.text if arg.name is not None else (order.pop(0) if order else "")
-        if key not in known:
-            raise calls.no_setting(kind, key or "?", known, arg.span)
-        value = arg.value.name if key == "by" and isinstance(arg.value, ast.Ref) else None
-        value = expressions.evaluate(e, arg.value, frame) if value is None else value
-        if value is POISON:
-            raise Problem("E0602", f"`{key}` is not known", span=arg.span)
-        wrong = (
-            not (isinstance(value, int | float) and not isinstance(value, bool) and value > 0)
-            if key == "size"
-            else not (value is None or isinstance(value, str))
-            if key == "by"
-            else isinstance(value, bool) or not isinstance(value, int) or value < 0
-        )
-        if wrong:
-            wants = {"size": "a share or a count of examples", "by": "the name of a record"}.get(key, "an integer")
-            raise Problem("E0302", f"`{key}` of `{kind}` wants {wants}", f"this is {describe(value)}", span=arg.span)
-        result[renamed.get(key, key)] = value
-    missing = "size" if kind == "holdout" and "size" not in result else None
-    missing = "folds" if kind == "fold" and "folds" not in result else missing
-    missing = "fold" if kind == "fold" and "fold" not in result else missing
-    if missing is not None:
-        raise Problem("E0205", f"`{kind}` needs `{'of' if missing == 'folds' else missing}`")
-    if kind == "fold" and not result["fold"] < result["folds"]:
-        raise Problem("E0303", f"there is no fold {result['fold']} of {result['folds']}", "the first fold is 0")
-    return result
+        key = arg.name.text if arg.name is not None else first
+        if arg.name is None and first in given:
+            raise Problem("E0205", f"too many arguments for `{kind}`", "one too many", span=arg.span, notes=has)
+        if key not in settings:
+            raise calls.no_setting(kind, key, list(settings), arg.span)
+        if key in given:
+            raise Problem("E0205", f"`{key}` is given twice", span=arg.span)
+        given[key] = _value(e, kind, key, arg, frame)
+    for key in settings:
+        if key not in given and key not in OPTIONAL:
+            raise Problem("E0205", f"`{kind}` needs `{key}`")
+    if kind == "fold" and not given["fold"] < given["of"]:
+        raise Problem("E0303", f"there is no fold {given['fold']} of {given['of']}", "the first fold is 0")
+    plan = {PLANNED.get(key, key): value for key, value in given.items()}
+    return {"name": name, "reader": kind, **OPTIONAL, "of": source.name, **plan}
+
+
+def _value(e: Elaborator, kind: str, key: str, arg: ast.Arg, frame: Frame) -> Any:
+    """The value of a splitter's setting; `by` takes the name of a record with or without quotes. Raises Problem."""
+    if key == "by" and isinstance(arg.value, ast.Ref):
+        return arg.value.name
+    value = expressions.evaluate(e, arg.value, frame)
+    if value is POISON:
+        raise Problem("E0602", f"`{key}` is not known", span=arg.span)
+    number = not isinstance(value, bool)
+    match key:
+        case "size":
+            wants, fits = "a share or a count of examples", number and isinstance(value, int | float) and value > 0
+        case "by":
+            wants, fits = "the name of a record", value is None or isinstance(value, str)
+        case _:
+            wants, fits = "an integer", number and isinstance(value, int) and value >= 0
+    if not fits:
+        raise Problem("E0302", f"`{key}` of `{kind}` wants {wants}", f"this is {describe(value)}", span=arg.span)
+    return value

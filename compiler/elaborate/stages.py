@@ -15,8 +15,6 @@ from dlc.compiler.graph import Value
 from dlc.compiler.registry import IllTyped
 from dlc.dsl import ast
 
-LOOPS = (ast.Repeat, ast.For)
-
 
 def pipeline(e: Elaborator, expr: ast.Pipeline, frame: Frame) -> Any:
     """`source -> stage -> stage`."""
