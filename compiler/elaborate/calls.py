@@ -208,6 +208,8 @@ def _function(
         if name in values:
             raise Problem("E0205", f"`{name}` is given twice", span=spans[name])
         values[name] = (value, spans[name])
+    if e.ragged and home.library and not frame.library and any(param.name.text == "mask" for param in fn.params):
+        insist(e, function.name, {name: value for name, (value, _) in values.items()}, None)
     e.take(1, span)
     e.report.applications.append(Application(f"{function.name}(...)", span, frame.library))
     try:

@@ -15,6 +15,10 @@ from dlc.compiler.types import Polynomial
 from dlc.dsl.diagnostics import Label
 
 
+ROWS = ("cross_entropy", "kl", "accuracy")
+"""What looks at the last axis as a whole: a mask chooses rows."""
+
+
 @function("mask")
 def mask(e: Elaborator, dim: Any) -> Value:
     """Which positions of a padded dimension are real: `bool[B, T]`."""
@@ -31,10 +35,11 @@ def mask(e: Elaborator, dim: Any) -> Value:
 def insist(e: Elaborator, what: str, given: Mapping[str, Any], axis: Any) -> None:
     """A reduction over a padded axis says `mask=...`, or `mask=none` on purpose; raises Problem where it says nothing.
 
-    `given` are the arguments that were written; `axis` is the axis by default, None for all.
+    `given` are the arguments that were written; `axis` is the axis by default, None for all. With `reduce=none` there
+    is nothing to say: each position keeps its own.
     """
     x = next(iter(given.values()), None)
-    if "mask" in given or not isinstance(x, Value):
+    if "mask" in given or not isinstance(x, Value) or ("reduce" in given and given["reduce"] is None):
         return
     axes = axes_of(x, given.get("axis", axis))
     for each in range(x.type.rank) if axes is None else axes:
@@ -42,7 +47,7 @@ def insist(e: Elaborator, what: str, given: Mapping[str, Any], axis: Any) -> Non
         if dim not in e.ragged:
             continue
         _, span = e.ragged[dim]
-        index = [":"] * 2 + ["none"] * (x.type.rank - 2)
+        index = [":"] * 2 + ["none"] * (x.type.rank - 2 - (what in ROWS))
         shown = f"mask({dim})" + (f"[{', '.join(index)}]" if len(index) > 2 and each == 1 else "")
         raise Problem(
             "E0307",

@@ -144,21 +144,26 @@ def _place(operator: str, x: Any, axis: Any, mask: Any, keep: bool, name: str, l
 
 
 @function("all")
-def all_(x: Any, axis: Any = None, keep: bool = False) -> Any:
+def all_(x: Any, axis: Any = None, mask: Any = None, keep: bool = False) -> Any:
     """Does every truth value hold?"""
-    return _quantified("all", "ReduceMin", all, x, axis, keep)
+    return _quantified("all", "ReduceMin", all, x, axis, mask, keep)
 
 
 @function("any")
-def any_(x: Any, axis: Any = None, keep: bool = False) -> Any:
+def any_(x: Any, axis: Any = None, mask: Any = None, keep: bool = False) -> Any:
     """Does one truth value hold?"""
-    return _quantified("any", "ReduceMax", any, x, axis, keep)
+    return _quantified("any", "ReduceMax", any, x, axis, mask, keep)
 
 
-def _quantified(name: str, operator: str, python: Callable[[Any], bool], x: Any, axis: Any, keep: bool) -> Any:
+def _quantified(
+    name: str, operator: str, python: Callable[[Any], bool], x: Any, axis: Any, mask: Any, keep: bool
+) -> Any:
     if isinstance(x, list | tuple) and all(isinstance(each, bool) for each in x):
         return python(x)
     value = tensor_of(x, name)
     if value.dtype != "bool":
         raise Problem("E0302", f"`{name}` is about truth values", f"this is {value.type}")
+    if mask is not None:
+        chosen = mask_for(value, mask)
+        value = op.And(value, chosen) if name == "any" else op.Or(value, op.Not(chosen))
     return op.Cast(_reduced(operator, op.Cast(value, to="i32"), axis, keep), to="bool")
