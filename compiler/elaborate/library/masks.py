@@ -14,7 +14,6 @@ from dlc.compiler.graph import Value
 from dlc.compiler.types import Polynomial
 from dlc.dsl.diagnostics import Label
 
-
 ROWS = ("cross_entropy", "kl", "accuracy")
 """What looks at the last axis as a whole: a mask chooses rows."""
 
