@@ -35,7 +35,7 @@ class Reach:
 
 def derivative(
     model: Imported, of: str, wrt: Sequence[str], *, cotangent: bool = False, second: bool = False
-) -> tuple[Graph, dict[str, str]]:
+) -> tuple[Graph, list[str]]:
     """The model's graph with the gradient of the value `of` by each of `wrt` as the outputs `NAME:grad`.
 
     Without `cotangent`, `of` has to be one number. With it `of` may have any shape, and the cotangent is a further
@@ -43,7 +43,7 @@ def derivative(
     `NAME:hvp` is the gradient by NAME of the sum of all gradients times their vectors (a product of the Hessian and a
     vector). The weights named in `wrt` are inputs; the others are constants.
 
-    Returns the graph, not yet differentiated, and the weights that became inputs, by input name. Raises Underivable.
+    Returns the graph, not yet differentiated, and the weights that became inputs. Raises Underivable.
     """
     weights = [name for name in dict.fromkeys(wrt) if name in model.weights]
     graph = model.inlined(keep=weights)
@@ -78,8 +78,7 @@ def derivative(
                 parts.append(op.ReduceSum(product, keepdims=0) if product.shape else product)
             total = parts[0] if len(parts) == 1 else op.Sum(*parts)
             outputs |= {name + PRODUCT: private.Gradient(total, value) for name, value in wanted}
-    made = builder.graph(graph.name, outputs)
-    return made, {name: name for name in weights}
+    return builder.graph(graph.name, outputs), weights
 
 
 def differentiated(model: Imported, graph: Graph) -> ModelProto:

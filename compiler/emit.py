@@ -6,11 +6,8 @@ addresses; a value without one is called after its operator and its place.
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,7 +34,7 @@ _BODIES: Mapping[str, Sequence[str]] = {"If": ("then_branch", "else_branch"), "L
 
 
 class EmitError(Exception):
-    """A graph that ONNX cannot express, or a model that cannot be written; the message says why."""
+    """A graph that ONNX cannot express, or that one file cannot hold; the message says why."""
 
 
 def emit(
@@ -69,25 +66,6 @@ def emit(
         manifest.check_against(model)
         attach(model, manifest)
     return model
-
-
-def save(model: ModelProto, path: str | Path) -> None:
-    """Write a model so that `path` holds the old file or the new one, whole. Raises EmitError."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        try:
-            with open(temporary, "wb") as file:
-                file.write(serialized(model))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:  # Ctrl-C too: no temporary file stays behind
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
-    except OSError as error:
-        raise EmitError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def serialized(model: ModelProto) -> bytes:
@@ -290,8 +268,7 @@ def _takes(schema: Any, dtypes: Sequence[str]) -> bool:
     """Whether inputs may have element types: the last formal input may stand for several."""
     formal = schema.inputs
     return not formal or all(
-        not dtype or _TYPE_NAMES[dtype] in formal[min(i, len(formal) - 1)].types
-        for i, dtype in enumerate(dtypes)
+        not dtype or _TYPE_NAMES[dtype] in formal[min(i, len(formal) - 1)].types for i, dtype in enumerate(dtypes)
     )
 
 
@@ -360,4 +337,4 @@ def _bytes(value: Any) -> bytes:
     return value if isinstance(value, bytes) else str.encode(value)
 
 
-__all__ = ["IR_VERSION", "OPSET", "EmitError", "emit", "save", "serialized"]
+__all__ = ["IR_VERSION", "OPSET", "EmitError", "emit", "serialized"]

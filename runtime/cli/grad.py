@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dlc.runtime.atomic import write_atomically
 from dlc.runtime.cli.terminal import Terminal, file_size, plural
 from dlc.runtime.errors import InputError, UsageError
 
@@ -18,9 +19,9 @@ ONNX = ".onnx"
 def grad(
     model: str, of: str | None, wrt: Sequence[str], output: str, cotangent: bool, second: bool, terminal: Terminal
 ) -> None:
-    """Raises UsageError and InputError, and BadModel for a model that cannot be read."""
+    """Raises UsageError, InputError and RunError, and BadModel for a model that cannot be read."""
     from dlc.compiler.derivative import Underivable, derivative, differentiated
-    from dlc.compiler.emit import save
+    from dlc.compiler.emit import serialized
 
     out = Path(output)
     if out.suffix.lower() != ONNX:
@@ -35,9 +36,9 @@ def grad(
         raise InputError(
             str(error), f"`dlc show {model} --values` lists the values, and which a gradient reaches"
         ) from None
-    save(made, out)
-    size = file_size(out.stat().st_size)
-    terminal.say(f"{out}  {size}  {plural(len(made.graph.node), 'node')}")
+    content = serialized(made)
+    write_atomically(out, [content])
+    terminal.say(f"{out}  {file_size(len(content))}  {plural(len(made.graph.node), 'node')}")
     takes = {name: str(graph.input(name).type) for name in graph.input_names}
     gives = {name: str(value.type) for name, value in graph.outputs.items()}
     rows = [
@@ -46,7 +47,7 @@ def grad(
     ]
     rows += [("  gives", name, type, "") for name, type in gives.items()]
     terminal.table(rows)
-    terminal.result({"file": str(out), "inputs": takes, "outputs": gives, "weights": list(weights)})
+    terminal.result({"file": str(out), "inputs": takes, "outputs": gives, "weights": weights})
 
 
 def load(model: str) -> Imported:

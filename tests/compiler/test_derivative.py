@@ -159,6 +159,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "w1:grad" in run(onnx.load(out), feeds())
     assert main(["grad", str(tmp_path / "m.onnx"), "--wrt", "w1", "-o", str(out)]) == 2  # which output?
     assert main(["grad", str(tmp_path / "m.onnx"), "--of", "loss", "--wrt", "w1", "-o", "g.txt"]) == 2
+    nowhere = str(tmp_path / "missing" / "g.onnx")
+    assert main(["grad", str(tmp_path / "m.onnx"), "--of", "loss", "--wrt", "w1", "-o", nowhere]) == 3
     assert main(["grad", str(tmp_path / "none.onnx"), "--of", "loss", "--wrt", "w1", "-o", str(out)]) == 1
     assert main(["grad", str(tmp_path / "m.onnx"), "--of", "loss", "--wrt", "nothing", "-o", str(out)]) == 1
     (tmp_path / "bad.onnx").write_bytes(b"\x08\x07nonsense")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dlc.compiler.build import Builder
-from dlc.compiler.emit import emit, save
+from dlc.compiler.emit import emit, serialized
 from dlc.compiler.graph import Graph
 from dlc.compiler.manifest import (
     KEY,
@@ -177,9 +177,9 @@ def test_a_field_of_a_type() -> None:
 
 def test_files(tmp_path: Path) -> None:
     path = tmp_path / "a.onnx"
-    save(emit(graph(), STEP), path)
+    path.write_bytes(serialized(emit(graph(), STEP)))
     assert read(path) == STEP and read(str(path)) == STEP
-    save(emit(graph()), path)
+    path.write_bytes(serialized(emit(graph())))
     with pytest.raises(ManifestError, match=r"a\.onnx has no manifest"):
         read(path)
     path.write_bytes(b"no model at all")
