@@ -144,6 +144,10 @@ def _whence(e: Elaborator, frame: Frame, operands: tuple[ast.Expr | None, ...]) 
 
 def _attribute(e: Elaborator, expr: ast.Attr, frame: Frame, part: bool) -> Any:
     target = evaluate(e, expr.target, frame, part=True)
+    if isinstance(target, Value | tuple) and isinstance(expr.target, ast.Call):
+        # `half(x).low`: the names that this application has just given.
+        applied = evaluate(e, expr.target.target, frame, part=True)
+        target = applied if isinstance(applied, Instance) else target
     name = expr.name.text
     match target:
         case Poison():
