@@ -232,7 +232,7 @@ net it {
     assert found["it.count.seen:next"] == 9
     np.testing.assert_allclose(found["it.count.last:next"], FEEDS["x"].mean(0), rtol=1e-10)
     unit = Program.of_text(text).net("it", working="f64")
-    assert [name for name in unit.graph.outputs] == ["out"]
+    assert list(unit.graph.outputs) == ["out"]
     result = evaluate(unit.graph, filled(unit.graph, {"it.count.seen": np.float64(5), "it.count.last": np.zeros(4)}))
     np.testing.assert_allclose(result["out"], (FEEDS["x"] + 10) @ WEIGHTS["it.last.weight"], rtol=1e-10)
 
