@@ -231,9 +231,26 @@ def _assert(e: Elaborator, statement: ast.Assert, frame: Frame) -> None:
     holds = expressions.evaluate(e, statement.condition, frame)
     if holds is POISON or holds is True:
         return
+    unknown = _unknown(statement.condition, frame)
+    if holds is False and unknown is not None:
+        text = statement.message or "an assertion is about what is known while compiling"
+        raise Problem("E0306", text, f"{unknown} is known only at run time")
     if holds is False:
         raise Problem("E0311", statement.message or "an assertion does not hold", "this is false")
     raise Problem("E0306", "an assertion is about what is known while compiling", f"this is {describe(holds)}")
+
+
+def _unknown(condition: ast.Expr, frame: Frame) -> str | None:
+    """A dimension in a condition whose size is not known here."""
+    waiting: list[ast.Syntax] = [condition]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, ast.Ref) and frame.scope.find(part.name) is None:
+            dim, _ = frame.dims.get(part.name, (0, None))
+            if isinstance(dim, Polynomial):
+                return part.name
+        waiting.extend(ast.children(part))
+    return None
 
 
 # ------------------------------------------------------------------------------------------------- types
