@@ -42,9 +42,15 @@ def _flat(x: Value) -> Value:
 
 @lower("Conv")
 def _(lowering: Any, node: Node, x: Value, w: Value, b: Value | None = None) -> Value | None:
-    if str(node.attributes.get("auto_pad", "")).startswith("SAME"):
+    """Automatic padding of windows with gaps is written out: the runtime refuses it."""
+    given = node.attributes
+    if not str(given.get("auto_pad", "")).startswith("SAME"):
+        return product_form(node, x, w, b)
+    if set(given.get("dilations") or (1,)) == {1}:
         return None
-    return product_form(node, x, w, b)
+    kept = {name: value for name, value in given.items() if name != "auto_pad"}
+    padded = windows(node.op, given, x.shape[2:], w.shape[2:]).attributes()
+    return current().add(node.op, (x, w, b), {**kept, **padded}).output
 
 
 def _found(node: Node, kernel: Shape) -> Windows:

@@ -50,6 +50,8 @@ def _(lowering: Any, node: Node, x: Value) -> Any:
     if x.dtype in ("f32", "f16"):
         return None
     axis = node.attributes.get("axis", -1) % x.type.rank
+    if x.shape[axis] == 0:
+        return op.Identity(x)  # ArgMax refuses an axis without elements
     along = tuple(dim if i == axis else 1 for i, dim in enumerate(x.shape))
     places = private.ReshapeTo(counted(x.shape[axis]), shape=along)
     return op.Cast(op.Equal(op.ArgMax(x, axis=axis), places), to=x.dtype)

@@ -24,7 +24,7 @@ from dlc.compiler.ops.rules import (
     zeros,
 )
 from dlc.compiler.registry import Call, IllTyped, Infer, define, gradient, lower, no_gradient, normal_axes
-from dlc.compiler.types import FLOATS, Array, Dim, Shape, Type, product, substitute, unknown
+from dlc.compiler.types import FLOATS, Array, Dim, Shape, Type, is_unknown, product, substitute, symbols, unknown
 
 _FLOAT_ONLY = ("ReduceMean", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp")
 _ANY_NUMBER = ("ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceSumSquare")
@@ -155,7 +155,7 @@ def _in_turns(lowering: Any, node: Node, x: Value, *_: Value) -> Value | None:
 
     ONNX Runtime then goes through memory in order on the CPU: measured, twice as fast.
     """
-    axes = reduced_axes(node)
+    axes = reduced_axes(node) if node.op in ("ReduceSum", "ReduceMean") else ()
     inner = next((i for i in range(len(axes) - 1, 0, -1) if axes[i] - axes[i - 1] > 1), 0)
     size = substitute(x.type.size, lowering.sizes)
     if not inner or not isinstance(size, int) or size < _LARGE:
@@ -165,8 +165,20 @@ def _in_turns(lowering: Any, node: Node, x: Value, *_: Value) -> Value | None:
     return x
 
 
-lower("ReduceSum")(_in_turns)
-lower("ReduceMean")(_in_turns)
+def _from_the_front(lowering: Any, node: Node, x: Value, given: Value | None = None) -> Value | None:
+    """ONNX Runtime leaves a tensor without elements as it is where its axes are counted from the back."""
+    if not _maybe_empty(x) or given is None or given.constant is None or given.constant.min(initial=0) >= 0:
+        return _in_turns(lowering, node, x)
+    axes = current().constant(ints(*reduced_axes(node)))
+    return current().add(node.op, (x, axes), node.attributes).output
+
+
+def _maybe_empty(x: Value) -> bool:
+    return any(dim == 0 or any(map(is_unknown, symbols(dim))) for dim in x.shape)
+
+
+for name in (*_FLOAT_ONLY, *_ANY_NUMBER):
+    lower(name)(_from_the_front)
 
 
 def _arg(call: Call) -> list[Type]:
@@ -178,6 +190,17 @@ def _arg(call: Call) -> list[Type]:
 for name in ("ArgMax", "ArgMin"):
     define(name, _arg)
 no_gradient("its result is a position", "ArgMax", "ArgMin")
+
+
+@lower("ArgMax")
+def _front(lowering: Any, node: Node, x: Value) -> Any:
+    axis = node.attributes.get("axis", 0)
+    if axis >= 0 or not _maybe_empty(x):
+        return None
+    return current().add(node.op, (x,), {**node.attributes, "axis": axis % x.type.rank}).output
+
+
+lower("ArgMin")(_front)
 
 
 def _cumsum(call: Call) -> list[Type]:

@@ -20,7 +20,7 @@ class UnknownDimension(Exception):
 def lower(graph: Graph) -> Graph:
     """Replace private operators by what their rules build of ONNX's, in bodies too.
 
-    A public operator whose record has a rule is given to it too, once: the rule may answer None, for the node to stay.
+    A public operator whose record has a rule is given to it too, until the rule answers None, for the node to stay.
     Symbolic dimensions are read from the graph's inputs. Raises UnknownDimension, and LookupError for an operator that
     has no rule.
     """
@@ -138,12 +138,13 @@ def _lower(graph: Graph, offered: dict[Node, None], around: Lowering | None) -> 
             target = node
             if inputs != node.inputs:
                 target = current().add(node.op, inputs, node.attributes, node.bodies, len(node.outputs))
-            offered[target] = None
         try:
             lowered: Value | Sequence[Value] | None = record.lower(lowering, target, *inputs)
         except UnknownDimension as error:
             where = f" ({node.span})" if node.span else ""
             raise UnknownDimension(f"{node.op} -> {node.output.type}{where}: {error}") from None
+        if lowered is None:
+            offered[target] = None
         return lowered
 
     graph = in_bodies(graph, lambda body: _lower(body, offered, lowering))
