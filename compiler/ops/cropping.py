@@ -30,12 +30,13 @@ define("CenterCropPad", _center)
 
 @expansion("CenterCropPad")
 def _(x: Value, wanted: Value, node: Node) -> Value:
-    """Half of what is missing, or too much, before, rounded down; the rest after."""
-    before, after = [0] * x.type.rank, [0] * x.type.rank
+    """Half of what is missing, or too much, before, rounded towards 0; the rest after."""
+    before, after = [], []
     for axis, (have, want) in enumerate(zip(x.shape, node.output.shape, strict=True)):
         more = want - have
         if not isinstance(more, int):
             raise IllTyped(f"CenterCropPad of {x.type} to {node.output.type}: the sizes of axis {axis} must be known")
-        before[axis] = more // 2 if more > 0 else -(-more // 2)
-        after[axis] = more - before[axis]
+        half = int(more / 2)
+        before.append(half)
+        after.append(more - half)
     return pad(x, before, after)

@@ -70,7 +70,7 @@ def _parts(
 
 def _still(found: Windows, counts: Shape, axis: int, dtype: str) -> Value:
     """Where each tap of each window lies along an axis before it is moved: [taps, places]."""
-    kernel = np.indices(found.static_kernel)[axis].reshape(-1, 1) * found.dilations[axis] - found.begins[axis]
+    kernel = np.indices(found.static_kernel)[axis].ravel()[:, None] * found.dilations[axis] - found.begins[axis]
     line = op.Range(np.array(0), whole(counts[axis]), np.array(1)) * found.strides[axis]
     shape: tuple[Dim, ...] = tuple(count if i == axis else 1 for i, count in enumerate(counts))
     spread = private.ExpandTo(private.ReshapeTo(op.Cast(line, to=dtype), shape=shape), shape=counts)

@@ -135,3 +135,8 @@ def dropouts() -> Iterator[Case]:
     yield Case("Dropout", (x, None, yes), {"seed": 3}, lambda x, *_: x * torch.tensor(half / 0.5), label="half",
                symbolic={6: "B"})  # fmt: skip
     yield Case("Dropout", (x,), {}, lambda x: x, label="alone")
+    one = draw(41)
+    taken = lookup("Dropout").evaluate(one, np.array(0.25), yes, seed=1)[1]  # type: ignore[misc]
+    assert taken.item(), "of a scalar that is dropped no scale is seen"
+    yield Case("Dropout", (one, np.array([0.25], np.float32), np.array([True])), {"seed": 1}, lambda x, *_: x / 0.75,
+               label="scalar")  # fmt: skip

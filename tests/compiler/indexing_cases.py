@@ -195,7 +195,8 @@ def determinants() -> Iterator[Case]:
     def peer(a: Any) -> Any:
         return torch.linalg.det(a)
 
-    for shape in ((1, 1), (2, 2), (3, 3), (5, 5), (2, 3, 3), (2, 2, 1, 1), (3, 2, 2, 2), (0, 3, 3)):
+    for shape in ((1, 1), (2, 2), (3, 3), (5, 5), (2, 3, 3), (2, 2, 1, 1), (3, 2, 2, 2), (0, 3, 3),
+                  (2, 0, 0)):  # fmt: skip
         yield Case("Det", (draw(40, *shape),), torch=peer)
     yield Case("Det", (draw(40, 2, 3, 3),), symbolic={2: "B"}, label="symbolic")
     singular = draw(41, 3, 3)

@@ -10,6 +10,7 @@ from oracles import Array, Case, assert_gradients, draw, first_order, second_ord
 
 from dlc.compiler.build import Builder, op, private
 from dlc.compiler.evaluate import evaluate
+from dlc.compiler.graph import Value
 from dlc.compiler.passes.differentiate import differentiate
 from dlc.compiler.types import Type, symbol
 
@@ -117,3 +118,25 @@ def test_one_of_clips_three_inputs_takes_each_cotangent(bounds: tuple[float, flo
     found = evaluate(graph, {"x": AT, "low": np.array(bounds[0]), "high": np.array(bounds[1])})
     assert set(found["x"]) <= {0, 1}
     assert found["x"].sum() + found["low"] + found["high"] == len(AT)
+
+
+@pytest.mark.parametrize("axes", [(), (1,), (0, 2)], ids=str)
+@pytest.mark.parametrize("which", [0, 1])
+def test_the_mean_alone_and_the_variance_alone(which: int, axes: tuple[int, ...]) -> None:
+    with Builder() as b:
+        x = b.input("x0", Type("f64", (3, 4, 5)))
+        one: Value = b.add("dlc.Moments", [x], {"axes": axes}, outputs=2).outputs[which]
+        loss = op.ReduceSum(op.Sin(one), keepdims=0)
+        graph = differentiate(b.graph("moment", {"loss": loss, "x0": private.Gradient(loss, x)}))
+    assert graph.outputs["x0"].shape == (3, 4, 5)
+    assert_gradients(graph, {"x0": draw(1, 3, 4, 5)})
+
+
+def test_a_diagonal_takes_one_identity_matrix() -> None:
+    graph = first_order(Case("Einsum", (draw(1, 4, 4),), {"equation": "ii->i"}))
+    assert [node.op for node in graph.nodes].count("Equal") == 1
+
+
+def test_what_the_windows_of_a_transposed_convolution_reach_is_not_cut() -> None:
+    graph = first_order(Case("ConvTranspose", (draw(1, 2, 3, 4), draw(2, 3, 2, 3)), {"strides": (2,)}))
+    assert "Slice" not in {node.op for node in graph.nodes}

@@ -113,6 +113,7 @@ KINKS: list[tuple[str, list[list[float]], dict[str, Any], Any]] = [
     ("HardSwish", [[-3, 0, 3]], {}, lambda t, x: t.nn.functional.hardswish(x)),
     ("HardSigmoid", [[-3, 0, 3]], {"alpha": 1 / 6}, lambda t, x: t.nn.functional.hardsigmoid(x)),
     ("ThresholdedRelu", [[0, 1, 2]], {}, lambda t, x: t.nn.functional.threshold(x, 1.0, 0.0)),
+    ("Shrink", [[-0.5, 0, 0.5]], {}, lambda t, x: t.nn.functional.hardshrink(x)),
     ("Max", [[1, 2, 3], [2, 2, 2]], {}, lambda t, x, y: t.maximum(x, y)),
     ("Min", [[1, 2, 3], [2, 2, 2]], {}, lambda t, x, y: t.minimum(x, y)),
     ("Pow", [[0, 0, 2], [0, 2, 0]], {}, lambda t, x, y: x**y),
