@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dlc.compiler.batched import NotBatched, batch
 from dlc.compiler.build import Builder, private
@@ -76,7 +76,7 @@ def unit_model(
 
 
 def products(program: Program, *, runs: Collection[str] | None = None, split: bool = False) -> dict[str, ModelProto]:
-    """Every file by its name: those of the named runs (all of them by default), the nets and the data they use.
+    """Every file by its name: those of the named runs (all by default) and the data they use, and of every net.
 
     With `split`, `R.grad.onnx` and `R.apply.onnx` too. Raises SourceError.
     """
@@ -182,6 +182,4 @@ def _restricted(graph: Graph, fields: list[str]) -> Graph:
     return builder.graph(graph.name, part.outputs, records)
 
 
-__all__: list[Any] = [
-    "NotBatched", "deployed", "manifest_of", "pipeline_of", "products", "unit_model",
-]  # fmt: skip
+__all__ = ["NotBatched", "deployed", "manifest_of", "pipeline_of", "products", "unit_model"]
