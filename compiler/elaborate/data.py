@@ -337,9 +337,15 @@ def augment(e: Elaborator, source: ast.Data, module: Module, fields: dict[str, V
                     text = f"`{name.text}` is {fields[name.text].type}, and would become {describe(each)}"
                     e.report.add(Problem("E0602", text), statement.value.span)
                     continue
-                frame.scope.names[name.text] = Binding(each, name.span, used=True)
+                frame.scope.names[name.text] = Binding(each, name.span, used=name.text in fields)
                 if name.text in fields:
                     changed[name.text] = each
+    for name, binding in frame.scope.names.items():
+        if not binding.used and binding.span is not None:
+            guess = nearest(name, fields)
+            label = f"did you mean `{guess}`?" if guess else ""
+            notes = ("in an `augment` section a name is a field, or part of what becomes of one",)
+            e.report.add(Problem("E0207", f"nothing uses `{name}`", label, notes=notes), binding.span)
     e.augmenting = False
     return changed
 
