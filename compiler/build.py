@@ -7,16 +7,17 @@ lists the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, overload
 
 import numpy as np
 
+from dlc.compiler.dims import Polynomial, is_unknown, is_unnumbered, substitute, symbol, symbols
 from dlc.compiler.graph import EMPTY, Attribute, Graph, Node, Operand, Value, topological
 from dlc.compiler.registry import Call, IllTyped, lookup
-from dlc.compiler.types import Array, Polynomial, Type, is_unknown, numpy_dtype, symbols
+from dlc.compiler.types import Array, Type, numpy_dtype
 from dlc.dsl.ast import Span
 
 _CURRENT: ContextVar[Builder] = ContextVar("builder")
@@ -30,11 +31,15 @@ def current() -> Builder:
 class Builder:
     """Makes the nodes of one graph. `with builder:` makes it the current one for operators on values.
 
-    `working` is the element type of numbers for which nothing else says one.
+    `working` is the element type of numbers for which nothing else says one. The builder of a body is made with the one
+    `around` it, so that no unknown dimension has the name of another.
     """
 
-    def __init__(self, names: Mapping[Value, str] | None = None, working: str = "f32") -> None:
+    def __init__(
+        self, names: Mapping[Value, str] | None = None, working: str = "f32", around: Builder | None = None
+    ) -> None:
         self.working = working
+        self._unknowns: _Unknowns = _Unknowns() if around is None else around._unknowns
         self.inputs: list[Value] = []
         self.names: dict[Value, str] = dict(names or {})
         self.merged: dict[Node, tuple[Span, ...]] = {}
@@ -60,8 +65,17 @@ class Builder:
         finally:
             self._span = before
 
+    def unknown(self) -> Polynomial:
+        """A dimension that depends on data: a name `?N` that no dimension of the graph has yet."""
+        return self._unknowns.fresh()
+
+    def pass_over(self, values: Iterable[Value]) -> None:
+        """Give no unknown dimension a name that stands in the types of values from elsewhere."""
+        self._unknowns.note(value.type for value in values)
+
     def input(self, name: str, type: Type) -> Value:
         """A new graph input."""
+        self._unknowns.note((type,))
         value = Value(type, None, 0)
         self.inputs.append(value)
         self.names[value] = name
@@ -99,7 +113,11 @@ class Builder:
                 raise IllTyped(f"{op} gives {len(types)} outputs, and {outputs} are asked for")
             for type in types:
                 _check_sizes(op, type)
-            if "declared" not in kept and not op.startswith("dlc.") and _made_unknown(operands, types):
+            if "declared" in kept:
+                self._unknowns.note(types)
+            elif not op.startswith("dlc.") and (made := _made_unknown(operands, types)):
+                sizes = {name: self.unknown() for name in made if is_unnumbered(name)}
+                types = tuple(type.with_shape([substitute(dim, sizes) for dim in type.shape]) for type in types)
                 kept["declared"] = types  # asked again, the rule would name new ones
             found = Node(op, operands, kept, bodies, types, self._span)
             self._interned[key] = found
@@ -112,6 +130,7 @@ class Builder:
 
     def adopt(self, node: Node) -> Node:
         """Intern a node of another graph as it is; returns the equal node that is here already, if there is one."""
+        self._unknowns.adopt(node)
         key = _key(node.op, node.inputs, node.attributes, node.bodies, len(node.outputs))
         found = self._interned.setdefault(key, node)
         if found is not node and node.span is not None and node.span != found.span:
@@ -137,16 +156,53 @@ class Builder:
         return Graph(name, taken, dict(outputs), nodes, names, merged, dict(sizes))
 
 
-def _made_unknown(inputs: Sequence[Value | None], types: Sequence[Type]) -> bool:
-    """Whether an operator's result has dimensions that depend on data and that no input has."""
-    found = {name for type in types for dim in type.shape for name in symbols(dim) if is_unknown(name)}
-    if not found:
-        return False
-    return bool(found.difference(*(set(_names(value)) for value in inputs if value is not None)))
+class _Unknowns:
+    """Names for dimensions that depend on data, by number: a function of the graph, whatever was built before it."""
+
+    def __init__(self) -> None:
+        self._last = -1
+
+    def fresh(self) -> Polynomial:
+        self._last += 1
+        return symbol(f"?{self._last}")
+
+    def note(self, types: Iterable[Type]) -> None:
+        """Pass over the names that stand in types."""
+        self._pass(name for type in types for name in _unknown_in(type))
+
+    def adopt(self, node: Node) -> None:
+        """Pass over the names that a node makes."""
+        self._pass(unknowns(node))
+
+    def _pass(self, names: Iterable[str]) -> None:
+        self._last = max(self._last, *(int(name[1:]) for name in names if name[1:].isdigit()), -1)
 
 
-def _names(value: Value) -> Iterator[str]:
-    return (name for dim in value.shape for name in symbols(dim))
+def unknowns(node: Node) -> Iterator[str]:
+    """The names of the dimensions that depend on data and that a node makes, in its bodies too."""
+    if "declared" in node.attributes:
+        for value in node.outputs:
+            yield from _unknown_in(value.type)
+    waiting = list(node.bodies)
+    while waiting:
+        body = waiting.pop()
+        for value in body.inputs:
+            yield from _unknown_in(value.type)
+        for inner in body.nodes:
+            waiting.extend(inner.bodies)
+            if "declared" in inner.attributes:
+                for value in inner.outputs:
+                    yield from _unknown_in(value.type)
+
+
+def _unknown_in(type: Type) -> Iterator[str]:
+    return (name for dim in type.shape for name in symbols(dim) if is_unknown(name))
+
+
+def _made_unknown(inputs: Sequence[Value | None], types: Sequence[Type]) -> list[str]:
+    """The dimensions of an operator's result that depend on data, if one of them is of no input."""
+    known = {name for value in inputs if value is not None for name in _unknown_in(value.type)}
+    return [name for name in dict.fromkeys(n for type in types for n in _unknown_in(type)) if name not in known]
 
 
 def _check_sizes(op: str, type: Type) -> None:
@@ -201,6 +257,7 @@ def rewrite(graph: Graph, visit: Visit) -> Graph:
     """
     builder = Builder(graph.names)
     builder.merged.update(graph.merged)
+    builder.pass_over(graph.inputs)
     for node in graph.nodes:
         builder.adopt(node)  # first, so that what `visit` tries out cannot make a second copy of a node further down
     replaced: dict[Value, Value] = {}
@@ -292,4 +349,4 @@ def ints(*values: int) -> Array:
     return np.array(values, np.int64)
 
 
-__all__ = ["Builder", "current", "freeze", "ints", "op", "private", "rebind", "rewrite"]
+__all__ = ["Builder", "current", "freeze", "ints", "op", "private", "rebind", "rewrite", "unknowns"]

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlc.compiler.build import Builder, rebind
+from dlc.compiler.build import Builder, current, rebind
 from dlc.compiler.graph import Graph, Value
 from dlc.compiler.importing.errors import BadModel, Reason, Refused
 from dlc.compiler.importing.functions import domain_of, every_node, functions_of
 from dlc.compiler.importing.hints import said
 from dlc.compiler.importing.reader import Reader, Scope
 from dlc.compiler.importing.tensors import array_of, element_type
-from dlc.compiler.types import FLOATS, Array, Dim, Type, dtype_of, symbol, unknown
+from dlc.compiler.types import FLOATS, Array, Dim, Type, dtype_of, symbol
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, TypeProto
@@ -211,7 +211,7 @@ class _Importer:
     def _named(self, name: str) -> Dim:
         """A dimension by the model's name for it, made one that can be written: `batch size` is `batch_size`."""
         if not name:
-            return unknown()
+            return current().unknown()
         if not isinstance(name, str):
             raise BadModel(f"the name of a dimension, {name!r}, is not UTF-8")
         if name not in self._dims:

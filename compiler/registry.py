@@ -74,6 +74,8 @@ class Operator:
 
     `infer` gives the types of its outputs or raises IllTyped. `gradient` is a rule, an expansion, or the reason why
     there is none.
+    `at_run` says that it serves too where only a run tells what the type rule asks for; `settle` gives inputs of which
+    the rule can tell that they fit.
     `evaluate` is the meaning in numpy (private operators only; ONNX's own have onnx's reference implementation).
     `lower` builds the same value of ONNX operators (private operators only). `broadcasts` marks elementwise operators:
     their inputs stretch, and the driver of differentiation undoes it.
@@ -85,6 +87,8 @@ class Operator:
     evaluate: Callable[..., Any] | None = None
     lower: Rule | None = None
     broadcasts: bool = False
+    at_run: bool = False
+    settle: Rule | None = None
 
 
 _OPERATORS: dict[str, Operator] = {}
@@ -109,8 +113,9 @@ def _or_declared(infer: Infer) -> Infer:
     return rule
 
 
-def gradient(*names: str) -> Callable[[Rule], Rule]:
-    """The gradient of operators, as a rule.
+def gradient(*names: str, at_run: bool = False) -> Callable[[Rule], Rule]:
+    """The gradient of operators, as a rule. `at_run` says that it reads nothing that the operator's type rule reads, so
+    that it serves nodes too whose types are `declared`: their axes, counts or shapes are known only at run time.
 
     A rule's positional parameters choose what it is given: `g` the cotangent of the first output, `gs` those of all
     outputs (None where nothing flows), `y` the first output, `ys` all outputs, `node` the node itself; any other takes
@@ -122,13 +127,30 @@ def gradient(*names: str) -> Callable[[Rule], Rule]:
     def record(rule: Rule) -> Rule:
         for name in names:
             _OPERATORS[name].gradient = rule
+            _OPERATORS[name].at_run = at_run
         return rule
 
     return record
 
 
-def expansion(*names: str) -> Callable[[Rule], Rule]:
-    """The gradient of operators, by what they are made of: a rule builds a node's values of simpler operators.
+def settle(*names: str) -> Callable[[Rule], Rule]:
+    """How inputs whose symbolic sizes need not fit are made to fit, for a gradient to go through: sizes that turn out
+    other than the rule says are refused when the graph runs.
+
+    A rule `f(call)` gives the inputs reshaped or stretched `at_run` time, so that the operator's type rule can tell.
+    """
+
+    def record(rule: Rule) -> Rule:
+        for name in names:
+            _OPERATORS[name].settle = rule
+        return rule
+
+    return record
+
+
+def expansion(*names: str, at_run: bool = False) -> Callable[[Rule], Rule]:
+    """The gradient of operators, by what they are made of: a rule builds a node's values of simpler operators. `at_run`
+    means what it does for a gradient.
 
     A gradient through such a node replaces it by what the rule builds. Its parameters are chosen as those of a
     gradient rule are, without cotangents and outputs. It returns the value of each output that it is asked for
@@ -138,6 +160,7 @@ def expansion(*names: str) -> Callable[[Rule], Rule]:
     def record(rule: Rule) -> Rule:
         for name in names:
             _OPERATORS[name].gradient = Expansion(rule)
+            _OPERATORS[name].at_run = at_run
         return rule
 
     return record
@@ -257,5 +280,5 @@ def normal_axes(axes: Iterable[int], rank: int) -> tuple[int, ...]:
 __all__ = [
     "COMPILER_ATTRIBUTES", "Call", "Dim", "Expansion", "IllTyped", "NoGradient", "Operator", "Shape", "cotangents",
     "define", "evaluate", "expanded", "expansion", "gradient", "lookup", "lower", "no_gradient", "normal_axes",
-    "operators",
+    "operators", "settle",
 ]  # fmt: skip

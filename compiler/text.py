@@ -32,8 +32,8 @@ from dlc.dsl.ast import Span
 INLINE = 16  # arrays of more elements stand in the sidecar
 _WIDTH = 120
 _BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_BARE_DIM = re.compile(r"(?!(?:inf|nan|true|false|ceil|_)\Z)[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 _BARE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
+_BARE_DIM = re.compile(rf"(?!(?:inf|nan|true|false|ceil|broadcast|_)\Z){_BARE_NAME.pattern}")
 _BARE_FILE = re.compile(r"(?!_\Z)[A-Za-z0-9_./-]+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -15,13 +14,13 @@ from dlc.compiler.build import Builder
 from dlc.compiler.graph import Attribute, Graph, Node, Value
 from dlc.compiler.registry import IllTyped
 from dlc.compiler.text import GraphTextError, content_hash, type_text
-from dlc.compiler.types import FLOATS, ONNX_NUMBER, Array, Dim, Type, dtype_of, numpy_dtype, quotient, symbol
+from dlc.compiler.text_dims import Dimensions, at, integer, string
+from dlc.compiler.types import FLOATS, ONNX_NUMBER, Array, Type, dtype_of, numpy_dtype
 from dlc.dsl.ast import Span
 
 if TYPE_CHECKING:
     from lark import Lark, Token
 
-_HIGHEST_POWER = 64
 _SPAN = re.compile(r"(.*):(\d{1,9}):(\d{1,9})(?:-(\d{1,9}):(\d{1,9}))?")
 _EXPECTED = {
     "VALUE": "a value such as %x", "NAME": "a name", "STRING": "a string", "TYPE": "a type such as f32[B, 3]",
@@ -63,7 +62,7 @@ class _Sizes(dict[str, int]):
     pass
 
 
-class _Actions:
+class _Actions(Dimensions):
     """What each rule of the grammar gives; called by the parser bottom up, so that nesting costs no stack."""
 
     def start(self, items: list[Any]) -> _Block:
@@ -82,7 +81,7 @@ class _Actions:
         return _Sizes(items)
 
     def size(self, items: list[Any]) -> tuple[str, int]:
-        return items[0], _integer(items[1])
+        return items[0], integer(items[1])
 
     def result(self, items: list[Any]) -> tuple[str, Token]:
         return items[0], items[1]
@@ -119,41 +118,7 @@ class _Actions:
     dim = divided = _first
 
     def name(self, items: list[Token]) -> str:
-        return _string(items[0]) if items[0].startswith('"') else str(items[0])
-
-    def number(self, items: list[Token]) -> int:
-        return _integer(items[0])
-
-    def symbol(self, items: list[Token]) -> Dim:
-        token = items[0]
-        return symbol(_string(token, f'"{token[1:-1]}"') if token.startswith("`") else str(token))
-
-    def negative(self, items: list[Dim]) -> Dim:
-        return -items[0]
-
-    def add(self, items: list[Dim]) -> Dim:
-        return items[0] + items[1]
-
-    def subtract(self, items: list[Dim]) -> Dim:
-        return items[0] - items[1]
-
-    def multiply(self, items: list[Dim]) -> Dim:
-        return items[0] * items[1]
-
-    def divide(self, items: list[Dim]) -> Dim:
-        return quotient(items[0], items[1])
-
-    def ceiling(self, items: list[Any]) -> Dim:
-        return quotient(items[1], items[2], ceiling=True)
-
-    def raised(self, items: list[Any]) -> Dim:
-        power = _integer(items[1])
-        if power > _HIGHEST_POWER:
-            raise _at(items[1], f"a power of at most {_HIGHEST_POWER} was expected, found {power}")
-        total: Dim = 1
-        for _ in range(power):
-            total = total * items[0]
-        return total
+        return string(items[0]) if items[0].startswith('"') else str(items[0])
 
     # Terminals whose text is not needed again, nor their place.
 
@@ -164,33 +129,14 @@ class _Actions:
         return str(token) == "true"
 
     def STRING(self, token: Token) -> Token:
-        _string(token)  # refuses a bad escape at its place
+        string(token)  # refuses a bad escape at its place
         return token
 
     def BYTES(self, token: Token) -> bytes:
         try:
-            return _string(token, token[1:]).encode("latin-1")
+            return string(token, token[1:]).encode("latin-1")
         except UnicodeEncodeError:
-            raise _at(token, "bytes were expected, found a character beyond \\u00ff") from None
-
-
-def _at(token: Token, message: str) -> GraphTextError:
-    return GraphTextError(message, token.line or 0, token.column or 0)
-
-
-def _integer(token: Token) -> int:
-    try:
-        return int(token)
-    except ValueError:  # Python converts at most 4,300 digits
-        raise _at(token, f"an integer of {len(token)} digits") from None
-
-
-def _string(token: Token, quoted: str | None = None) -> str:
-    try:
-        text: str = json.loads(token if quoted is None else quoted, strict=False)
-    except ValueError as error:
-        raise _at(token, f"a bad string {token}: {error}") from None
-    return text
+            raise at(token, "bytes were expected, found a character beyond \\u00ff") from None
 
 
 def _read_span(token: Token) -> Span:
@@ -198,7 +144,7 @@ def _read_span(token: Token) -> Span:
     assert found is not None  # the terminal SPAN says the same
     file, line, column, end_line, end_column = found.groups()
     if file.startswith('"'):
-        file = _string(token, file)
+        file = string(token, file)
     return Span(file, int(line), int(column), int(end_line or line), int(end_column or int(column) + 1))
 
 
@@ -269,12 +215,12 @@ class _Reader:
             for (label, target), value in zip(statement.targets, node.outputs, strict=True):
                 if target is not None and self._type(target) != value.type:
                     found = type_text(value.type)
-                    raise _at(target, f"{label} is written as {target}, but {node.op} gives {found}")
+                    raise at(target, f"{label} is written as {target}, but {node.op} gives {found}")
                 self._define(label, value, builder)
         outputs: dict[str, Value] = {}
         for name, label in block.results:
             if name in outputs:
-                raise _at(label, f"two outputs are called {name}")
+                raise at(label, f"two outputs are called {name}")
             outputs[name] = self._use(label)
         self._scopes.pop()
         return Graph(block.name, tuple(inputs), outputs, tuple(nodes), builder.names, builder.merged, block.sizes)
@@ -292,21 +238,21 @@ class _Reader:
             with builder.at(statement.spans[0] if statement.spans else None):
                 node = builder.add(str(op), inputs, attributes, bodies, len(statement.targets))
         except IllTyped as error:
-            raise _at(op, str(error)) from error
+            raise at(op, str(error)) from error
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             # Type rules trust the kinds of attributes, which are checked nowhere in a text.
-            raise _at(op, f"{op} with these inputs and attributes: {error!r}") from error
+            raise at(op, f"{op} with these inputs and attributes: {error!r}") from error
         if len(node.outputs) != len(statement.targets):
-            raise _at(op, f"{op} has {len(node.outputs)} outputs, {len(statement.targets)} are written")
+            raise at(op, f"{op} has {len(node.outputs)} outputs, {len(statement.targets)} are written")
         return node
 
     def _define(self, label: Token, value: Value, builder: Builder) -> None:
         if any(label in scope for scope in self._scopes):
-            raise _at(label, f"{label} is defined twice")
+            raise at(label, f"{label} is defined twice")
         self._scopes[-1][str(label)] = value
         base = label.rpartition("~")[0] if not label.endswith('"') and "~" in label else str(label)
         if base.startswith('%"'):
-            builder.names.setdefault(value, _string(label, base[1:]))
+            builder.names.setdefault(value, string(label, base[1:]))
         elif not base[1:].isdigit():
             builder.names.setdefault(value, base[1:])
 
@@ -314,20 +260,20 @@ class _Reader:
         for scope in reversed(self._scopes):
             if label in scope:
                 return scope[label]
-        raise _at(label, f"{label} is not defined before this line")
+        raise at(label, f"{label} is not defined before this line")
 
     def _argument(self, argument: Any, op: Token) -> Value | None:
         kind = getattr(argument, "type", None)
         if kind == "MISSING":
             return None
         if kind != "VALUE":
-            raise _at(op, f"the inputs of {op} must be values such as %x, or `_`")
+            raise at(op, f"the inputs of {op} must be values such as %x, or `_`")
         return self._use(argument)
 
     def _constant(self, statement: _Statement) -> Array:
         written = statement.targets[0][1]
         if written is None:
-            raise _at(statement.op, "the type of a constant must be written")
+            raise at(statement.op, "the type of a constant must be written")
         return self._array(written, statement.arguments)
 
     def _attribute(self, value: Any) -> Attribute:
@@ -340,7 +286,7 @@ class _Reader:
             case "TYPE":
                 return self._type(value)
             case "STRING":
-                return _string(value)
+                return string(value)
         return value
 
     def _type(self, token: Token) -> Type:
@@ -348,41 +294,41 @@ class _Reader:
         if found is None:
             dtype, _, shape = token.partition("[")
             if dtype not in ONNX_NUMBER:
-                raise _at(token, f"{dtype} is no element type; they are {', '.join(ONNX_NUMBER)}")
+                raise at(token, f"{dtype} is no element type; they are {', '.join(ONNX_NUMBER)}")
             try:
                 found = Type(dtype, tuple(_parse("[" + shape, "shape")))
             except GraphTextError as error:
-                raise _at(token, f"the type {token}: {error.message}") from None
+                raise at(token, f"the type {token}: {error.message}") from None
             self._types[str(token)] = found
         return found
 
     def _array(self, written: Token, elements: Sequence[Any]) -> Array:
         type = self._type(written)
         if not type.is_static:
-            raise _at(written, f"{written}: the shape of a constant must be integers")
+            raise at(written, f"{written}: the shape of a constant must be integers")
         shape = type.static_shape()
         first = elements[0] if elements else None
         if getattr(first, "type", None) == "SHA":
             array = self._sidecar.get(str(first))
             if array is None:
-                raise _at(written, f"the sidecar has no array {first}")
+                raise at(written, f"the sidecar has no array {first}")
             if content_hash(array) != first:
-                raise _at(written, f"the sidecar's array {first} has other content")
+                raise at(written, f"the sidecar's array {first} has other content")
             if (dtype_of(array), array.shape) != (type.dtype, shape):
                 found = type_text(Type(dtype_of(array), array.shape))
-                raise _at(written, f"{first} is {found} in the sidecar, written is {written}")
+                raise at(written, f"{first} is {found} in the sidecar, written is {written}")
             return array
         items = [self._attribute(element) for element in elements]
         allowed = _allowed(type.dtype)
         for item in items:
             if not allowed(item):
-                raise _at(written, f"an element of {written} cannot be {item!r}")
+                raise at(written, f"an element of {written} cannot be {item!r}")
         if type.size != len(items):
-            raise _at(written, f"{written} has {type.size} elements, {len(items)} are written")
+            raise at(written, f"{written} has {type.size} elements, {len(items)} are written")
         try:
             return np.array(items, numpy_dtype(type.dtype)).reshape(shape)
         except (OverflowError, ValueError) as error:
-            raise _at(written, f"the elements of {written}: {error}") from None
+            raise at(written, f"the elements of {written}: {error}") from None
 
 
 def _allowed(dtype: str) -> Callable[[Any], bool]:

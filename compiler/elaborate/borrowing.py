@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dlc.compiler.build import Builder
+from dlc.compiler.build import Builder, unknowns
 from dlc.compiler.elaborate.entities import POISON, Instance, Place
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Attribute, Graph, Node, Value, topological
@@ -128,6 +128,8 @@ def apply(e: Elaborator, instance: Instance, values: Sequence[Any], named: Mappi
     read = dict.fromkeys(value for node in nodes for value in node.operands() if value in weights)
     for value in dict.fromkeys((*read, *(value for value in borrowed.wanted.values() if value in weights))):
         replaced[value] = _weight(e, instance, weights[value], "state" if value in statistics else "parameter")
+    own = (name for node in nodes for name in unknowns(node) if name not in sizes)
+    sizes |= {name: e.builder.unknown() for name in dict.fromkeys(own)}  # another application has others
     try:
         _replay(e, instance, nodes, graph, replaced, sizes, span)
     except Problem as problem:
@@ -237,12 +239,14 @@ def _again(
     """A node of the model on other inputs, its sizes and its floats those of the graph that it is put into."""
     inputs = tuple(replaced.get(value, value) if value is not None else None for value in node.inputs)
     attributes = {name: _adapted(name, value, sizes, working) for name, value in node.attributes.items()}
-    bodies = tuple(_body(body, replaced, sizes, working) for body in node.bodies)
+    bodies = tuple(_body(builder, body, replaced, sizes, working) for body in node.bodies)
     return builder.add(node.op, inputs, attributes, bodies, len(node.outputs))
 
 
-def _body(body: Graph, around: Mapping[Value, Value], sizes: Mapping[str, Dim], working: str) -> Graph:
-    builder = Builder()
+def _body(
+    outside: Builder, body: Graph, around: Mapping[Value, Value], sizes: Mapping[str, Dim], working: str
+) -> Graph:
+    builder = Builder(around=outside)
     replaced = dict(around)
     for value in body.inputs:
         type = _type(value.type, sizes, working)

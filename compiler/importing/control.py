@@ -12,7 +12,7 @@ from dlc.compiler.importing.errors import BadModel
 from dlc.compiler.importing.hints import joined
 from dlc.compiler.ops.control import turn_types
 from dlc.compiler.registry import Call, IllTyped
-from dlc.compiler.types import Dim, Type, is_unknown, symbols, unknown
+from dlc.compiler.types import Dim, Type, is_unknown, symbols
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
@@ -53,7 +53,7 @@ def _loop(reader: Reader, node: NodeProto, scope: Scope) -> Sequence[Value]:
         return made, results[1:]
 
     made, types, results = _steady(body, [value.type for value in carried])
-    stacked = [type.with_shape((unknown(), *type.shape)) for type in _local(made, results[len(carried) :])]
+    stacked = [type.with_shape((current().unknown(), *type.shape)) for type in _local(made, results[len(carried) :])]
     outside = [*_after(types, [value.type for value in carried]), *stacked]
     return _add("Loop", inputs, {}, (made,), outside)
 
@@ -129,6 +129,7 @@ def _steady(
 
 def _after(types: Sequence[Type], start: Sequence[Type]) -> list[Type]:
     """The carried types outside of the body: what changed inside has another size afterwards."""
+    unknown = current().unknown
     return [
         first.with_shape([dim if dim == new else unknown() for dim, new in zip(first.shape, type.shape, strict=True)])
         for type, first in zip(types, start, strict=True)
@@ -144,7 +145,7 @@ def _local(body: Graph, types: Sequence[Type]) -> list[Type]:
             own.update(name for dim in value.shape for name in symbols(dim) if is_unknown(name))
     hidden = own - seen
     return [
-        type.with_shape([unknown() if hidden.intersection(symbols(dim)) else dim for dim in type.shape])
+        type.with_shape([current().unknown() if hidden.intersection(symbols(dim)) else dim for dim in type.shape])
         for type in types
     ]
 

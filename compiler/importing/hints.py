@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from dlc.compiler.build import current
 from dlc.compiler.importing.errors import BadModel, Reason, Refused
 from dlc.compiler.ops.schema import Partial, partial_types
-from dlc.compiler.registry import Call, IllTyped
-from dlc.compiler.types import ONNX_NUMBER, Dim, Type, from_onnx_number, product, unknown
+from dlc.compiler.registry import Call, IllTyped, lookup
+from dlc.compiler.types import ONNX_NUMBER, Dim, Type, from_onnx_number, product
 
 if TYPE_CHECKING:
     from onnx import TypeProto
@@ -40,6 +41,8 @@ def declared(call: Call, hints: Sequence[Partial], error: IllTyped) -> tuple[Typ
         raise BadModel(str(error)) from None
     if len(inferred) < call.outputs:
         raise BadModel(str(error))
+    if (settled := _settled(call)) is not None:
+        return settled
     types = []
     for index, (found, hint) in enumerate(zip(inferred, [*hints, *[NOTHING] * len(inferred)], strict=False)):
         dtype, shape = _merged(found, hint, call, index)
@@ -47,8 +50,20 @@ def declared(call: Call, hints: Sequence[Partial], error: IllTyped) -> tuple[Typ
             shape = _by_length(call)
         if dtype is None or shape is None:
             raise Refused(Reason.RANK, f"the rank of its output {index + 1} is not known: {error}")
-        types.append(Type(dtype, tuple(unknown() if dim is None else dim for dim in shape)))
+        types.append(Type(dtype, tuple(current().unknown() if dim is None else dim for dim in shape)))
     return tuple(types)
+
+
+def _settled(call: Call) -> tuple[Type, ...] | None:
+    """The types that an operator has if its inputs fit, which only a run tells; None where that does not tell them."""
+    record = lookup(call.op)
+    if record.settle is None:
+        return None
+    try:
+        inputs = tuple(record.settle(call))
+        return tuple(record.infer(Call(call.op, inputs, call.attributes, call.bodies, call.outputs)))
+    except IllTyped:
+        return None
 
 
 def _by_length(call: Call) -> tuple[Dim | None, ...] | None:
@@ -89,7 +104,7 @@ def joined(one: Sequence[Type], other: Sequence[Type], what: str) -> tuple[Type,
             raise BadModel(f"{what} give {a} and {b}")
         if a.rank != b.rank:
             raise Refused(Reason.RANK, f"{what} give {a} and {b}")
-        dims = [m if m == n else unknown() for m, n in zip(a.shape, b.shape, strict=True)]
+        dims = [m if m == n else current().unknown() for m, n in zip(a.shape, b.shape, strict=True)]
         types.append(a.with_shape(dims))
     return tuple(types)
 

@@ -271,7 +271,7 @@ class Reader:
         if len(types) != len(proto.input):
             raise BadModel(f"its body {proto.name!r} takes {len(proto.input)} values; it is given {len(types)}")
         inner = self.inner(proto, scope)
-        builder = Builder()
+        builder = Builder(around=current())
         with builder:
             for info, type in zip(proto.input, types, strict=True):
                 inner.values[info.name] = builder.input(info.name, type)

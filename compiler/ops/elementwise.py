@@ -8,8 +8,22 @@ import numpy as np
 
 from dlc.compiler.build import op
 from dlc.compiler.graph import Node, Value
-from dlc.compiler.ops.rules import ANY, BOOL, NUMBERS, elementwise, expect, mask, stretch, together, unary, where
-from dlc.compiler.registry import Call, IllTyped, define, gradient, lower, no_gradient
+from dlc.compiler.ops.rules import (
+    ANY,
+    BOOL,
+    NUMBERS,
+    at_run_shape,
+    elementwise,
+    expect,
+    mask,
+    stretch,
+    stretched_inputs,
+    stretched_to,
+    together,
+    unary,
+    where,
+)
+from dlc.compiler.registry import Call, IllTyped, define, gradient, lower, no_gradient, settle
 from dlc.compiler.types import FLOATS, ONNX_NUMBER, Type
 
 for name in ("Add", "Sub", "Mul", "Div", "Min", "Max"):
@@ -131,6 +145,14 @@ def _one_way(call: Call) -> list[Type]:
 define("PRelu", _one_way, broadcasts=True)
 
 
+@settle("PRelu")
+def _(call: Call) -> list[Value | None]:
+    x, slope = call.inputs[:2]
+    assert x is not None and slope is not None
+    at_run_shape(call.op, x.shape, slope.shape)
+    return [x, stretched_to(slope, x.shape)]
+
+
 @gradient("PRelu")
 def _(g: Value, x: Value, slope: Value) -> tuple[Value, Value]:
     return where(x > 0.0, g, g * slope), where(x > 0.0, 0.0, g * x)
@@ -187,3 +209,8 @@ def _(lowering: Any, node: Node, x: Value) -> Value | None:
 
 define("BitShift", elementwise(frozenset({"u8", "u16", "u32", "u64"})), broadcasts=True)
 no_gradient("it works on integers", "BitShift")
+
+settle(
+    "Add", "Sub", "Mul", "Div", "Min", "Max", "Sum", "Mean", "Pow", "Mod", "Where", "BitShift", "Less", "LessOrEqual",
+    "Greater", "GreaterOrEqual", "And", "Or", "Xor", "Equal",
+)(stretched_inputs)  # fmt: skip

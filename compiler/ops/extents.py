@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from dlc.compiler.build import current, ints, op, private
+from dlc.compiler.dims import Dim, quotient, stretched
 from dlc.compiler.graph import Node, Value
-from dlc.compiler.types import Dim, quotient
 
 _DEPTH = 32  # no shape is computed in more steps; a longer chain is simply not known
 _LONGEST = 64  # no tensor has so many dimensions
@@ -65,6 +65,8 @@ def _read(node: Node, depth: int, seen: dict[Value, tuple[Dim, ...] | None]) -> 
         return source.shape[slice(node.attributes.get("start", 0), node.attributes.get("end"))]
     if node.op == "Size" and source is not None:
         return (source.type.size,)
+    if node.op == "Where":
+        return _chosen(node, depth, seen)
     if node.op not in _ARITHMETIC and node.op not in _MOVES:
         return None
     inputs = [None if value is None else _extents(value, depth, seen) for value in node.inputs]
@@ -80,6 +82,20 @@ def _read(node: Node, depth: int, seen: dict[Value, tuple[Dim, ...] | None]) -> 
         except ZeroDivisionError:
             return None
     return _MOVES[node.op](node, known)
+
+
+def _chosen(node: Node, depth: int, seen: dict[Value, tuple[Dim, ...] | None]) -> tuple[Dim, ...] | None:
+    """`other` where `size` is 1, and else `size`: what the two broadcast to."""
+    test, other, size = node.inputs
+    if test is None or other is None or size is None or test.node is None or test.node.op != "Equal":
+        return None
+    left, one = test.node.inputs
+    dims, others = _extents(size, depth, seen), _extents(other, depth, seen)
+    if left is not size or one is None or one.constant is None or (one.constant != 1).any():
+        return None
+    if dims is None or others is None or len(dims) != len(others):
+        return None
+    return tuple(stretched(a, b) for a, b in zip(dims, others, strict=True))
 
 
 def _concat(_: Node, inputs: list[tuple[Dim, ...]]) -> tuple[Dim, ...] | None:

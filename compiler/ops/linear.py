@@ -7,8 +7,8 @@ from typing import Any
 
 from dlc.compiler.build import ints, op, private
 from dlc.compiler.graph import Node, Value
-from dlc.compiler.ops.rules import NUMBERS, expect
-from dlc.compiler.registry import Call, IllTyped, define, gradient, lower
+from dlc.compiler.ops.rules import NUMBERS, as_shape, at_run_shape, expect, replaced, stretched_to
+from dlc.compiler.registry import Call, IllTyped, define, gradient, lower, settle
 from dlc.compiler.types import Dim, Type, broadcast, product
 
 
@@ -29,6 +29,19 @@ def _matmul(call: Call) -> list[Type]:
 
 
 define("MatMul", _matmul, broadcasts=True)
+
+
+@settle("MatMul")
+def _(call: Call) -> list[Value | None]:
+    a, b = call.inputs[:2]
+    assert a is not None and b is not None
+    columns, rows = a.shape[-1], b.shape[-2:][0]
+    if columns != rows:
+        size = columns if isinstance(columns, int) else rows
+        a = as_shape(a, (*a.shape[:-1], size))
+        b = as_shape(b, (*b.shape[:-2], size, b.shape[-1]) if b.type.rank > 1 else (size,))
+    batch = at_run_shape(call.op, a.shape[:-2], b.shape[:-2])
+    return [stretched_to(value, (*batch, *value.shape[-2:])) for value in (a, b)]
 
 
 @gradient("MatMul")
@@ -103,6 +116,21 @@ def _gemm(call: Call) -> list[Type]:
 
 
 define("Gemm", _gemm, broadcasts=True)
+
+
+@settle("Gemm")
+def _(call: Call) -> list[Value | None]:
+    a, b, c = (*call.inputs, None)[:3]
+    assert a is not None and b is not None
+    across, down = 1 - call.get("transA", 0), call.get("transB", 0)
+    if a.shape[across] != b.shape[down]:
+        size = a.shape[across] if isinstance(a.shape[across], int) else b.shape[down]
+        a, b = as_shape(a, replaced(a.shape, across, size)), as_shape(b, replaced(b.shape, down, size))
+    if c is not None:
+        result = (a.shape[1 - across], b.shape[1 - down])
+        at_run_shape(call.op, c.shape, result)
+        c = stretched_to(c, result)
+    return [a, b, c]
 
 
 @gradient("Gemm")

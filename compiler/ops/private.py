@@ -1,16 +1,22 @@
-"""The private operators, which gradient rules use so that they need not choose a form; `lower` removes them all."""
+"""The private operators, which gradient rules use so that they need not choose a form; `lower` removes them all.
+
+ExpandTo, SumTo and ReshapeTo `at_run` time go between shapes of which the graph does not know that they fit: two
+different symbolic sizes may be one number, and one of them may be 1.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from dlc.compiler.build import current, ints, op, private
+from dlc.compiler.dims import Dim, Polynomial, Shape, sizes_of
 from dlc.compiler.graph import Node, Value
-from dlc.compiler.ops.rules import expect, show, stretch
+from dlc.compiler.ops.rules import expect, show
 from dlc.compiler.registry import Call, IllTyped, define, evaluate, gradient, lower, no_gradient
-from dlc.compiler.types import FLOATS, Array, Dim, Polynomial, Shape, Type, product
+from dlc.compiler.types import FLOATS, Array, Type
 
 
 def _gradient(call: Call) -> list[Type]:
@@ -39,27 +45,37 @@ def _(lowering: Any, node: Node, x: Value) -> Value:
 
 def _sum_to(call: Call) -> list[Type]:
     x, target = call.type(0), call.type(0).with_shape(call.attributes["shape"])
-    if stretch(target, x) != x.shape:
+    if not _stretches(target.shape, x.shape, bool(call.get("at_run"))):
         raise IllTyped(f"dlc.SumTo: {target} does not stretch to {x}")
     return [target]
+
+
+def _stretches(small: Shape, large: Shape, at_run: bool) -> bool:
+    """Whether one shape stretches to another: surely, or, if that is decided `at_run` time, perhaps."""
+    return len(small) <= len(large) and all(
+        have in (1, want)
+        or set(sizes_of(have)) <= set(sizes_of(want))
+        or (at_run and not (isinstance(have, int) and isinstance(want, int)))
+        for have, want in zip(small[::-1], large[::-1], strict=False)
+    )
 
 
 define("dlc.SumTo", _sum_to)
 
 
 @gradient("dlc.SumTo")
-def _(g: Value, x: Value) -> Any:
-    return private.ExpandTo(g, shape=x.shape)
+def _(g: Value, x: Value, *, at_run: int | None = None) -> Any:
+    return private.ExpandTo(g, shape=x.shape, at_run=at_run)
 
 
 def _stretched_axes(small: Shape, large: Shape) -> tuple[int, ...]:
-    """The axes of `large` along which `small` is stretched."""
+    """The axes of `large` along which `small` is stretched for certain."""
     ahead = len(large) - len(small)
     return (*range(ahead), *(ahead + i for i, dim in enumerate(small) if dim == 1 and large[ahead + i] != 1))
 
 
 @evaluate("dlc.SumTo")
-def _(x: Array, *, shape: tuple[int, ...]) -> Array:
+def _(x: Array, *, shape: tuple[int, ...], at_run: int = 0) -> Array:
     return np.reshape(x.sum(_stretched_axes(shape, x.shape), dtype=x.dtype), shape)
 
 
@@ -67,9 +83,11 @@ def _(x: Array, *, shape: tuple[int, ...]) -> Array:
 def _(lowering: Any, node: Node, x: Value) -> Any:
     shape: Shape = node.attributes["shape"]
     axes = _stretched_axes(shape, x.shape)
+    ahead = x.type.rank - len(shape)
+    if any(dim not in (1, x.shape[ahead + i]) for i, dim in enumerate(shape)):
+        return _sum_at_run(lowering, x, shape, axes)
     if not axes:
         return x
-    ahead = x.type.rank - len(shape)
     if axes == (0,) and ahead == 1 and x.type.rank == 2 and x.dtype in ("f32", "f64") and lowering.knows(x.shape[0]):
         # The gradient of a bias. A session of [64, 256] alone: 5 us instead of 12 (bench/forms/dense.py).
         return private.ExpandTo(np.ones((), x.type.numpy), shape=x.shape[:1]) @ x
@@ -77,9 +95,23 @@ def _(lowering: Any, node: Node, x: Value) -> Any:
     return op.Squeeze(summed, ints(*range(ahead))) if 0 < ahead < len(axes) else summed
 
 
+def _sum_at_run(lowering: Any, x: Value, shape: Shape, certain: Sequence[int]) -> Any:
+    """A sum over the axes that turn out to be stretched: where the target's size is 1."""
+    ahead = x.type.rank - len(shape)
+    open_axes = [ahead + i for i, dim in enumerate(shape) if not isinstance(dim, int) and dim != x.shape[ahead + i]]
+    axes: Any = ints(*certain)
+    if open_axes:
+        ones = op.Equal(lowering.shape([shape[axis - ahead] for axis in open_axes]), ints(1))
+        found = op.Compress(ints(*open_axes), ones)
+        axes = op.Concat(axes, found, axis=0) if certain else found
+    kept = x.type.with_shape((*(1,) * ahead, *shape))
+    summed: Value = op.ReduceSum(x, axes, keepdims=1, noop_with_empty_axes=1, declared=(kept,))
+    return op.Squeeze(summed, ints(*range(ahead))) if ahead else summed
+
+
 def _expand_to(call: Call) -> list[Type]:
     x, target = call.type(0), call.type(0).with_shape(call.attributes["shape"])
-    if stretch(x, target) != target.shape:
+    if not _stretches(x.shape, target.shape, bool(call.get("at_run"))):
         raise IllTyped(f"dlc.ExpandTo: {x} does not stretch to {target}")
     return [target]
 
@@ -88,38 +120,42 @@ define("dlc.ExpandTo", _expand_to)
 
 
 @gradient("dlc.ExpandTo")
-def _(g: Value, x: Value) -> Any:
-    return private.SumTo(g, shape=x.shape)
+def _(g: Value, x: Value, *, at_run: int | None = None) -> Any:
+    return private.SumTo(g, shape=x.shape, at_run=at_run)
 
 
 @evaluate("dlc.ExpandTo")
-def _(x: Array, *, shape: tuple[int, ...]) -> Array:
+def _(x: Array, *, shape: tuple[int, ...], at_run: int = 0) -> Array:
     return np.broadcast_to(x, shape)
 
 
 @lower("dlc.ExpandTo")
 def _(lowering: Any, node: Node, x: Value) -> Any:
     shape: Shape = node.attributes["shape"]
-    return x if x.shape == shape else op.Expand(x, lowering.shape(shape))
+    if x.shape == shape:
+        return x
+    declared = (node.output.type,) if node.attributes.get("at_run") else None
+    return op.Expand(x, lowering.shape(shape), declared=declared)
 
 
 def _reshape_to(call: Call) -> list[Type]:
-    x, shape = call.type(0), call.attributes["shape"]
-    if x.size != product(shape):
-        raise IllTyped(f"{x} has {x.size} elements, {show(shape)} has {product(shape)}")
-    return [x.with_shape(shape)]
+    x, target = call.type(0), call.type(0).with_shape(call.attributes["shape"])
+    known = not call.get("at_run") or (x.is_static and target.is_static)
+    if known and x.size != target.size:
+        raise IllTyped(f"{x} has {x.size} elements, {show(target.shape)} has {target.size}")
+    return [target]
 
 
 define("dlc.ReshapeTo", _reshape_to)
 
 
 @gradient("dlc.ReshapeTo")
-def _(g: Value, x: Value) -> Any:
-    return private.ReshapeTo(g, shape=x.shape)
+def _(g: Value, x: Value, *, at_run: int | None = None) -> Any:
+    return private.ReshapeTo(g, shape=x.shape, at_run=at_run)
 
 
 @evaluate("dlc.ReshapeTo")
-def _(x: Array, *, shape: tuple[int, ...]) -> Array:
+def _(x: Array, *, shape: tuple[int, ...], at_run: int = 0) -> Array:
     return x.reshape(shape)
 
 
@@ -129,6 +165,8 @@ def _(lowering: Any, node: Node, x: Value) -> Any:
     shape: Shape = node.attributes["shape"]
     if x.shape == shape:
         return x
+    if node.attributes.get("at_run"):
+        return op.Reshape(x, lowering.shape(shape), allowzero=1, declared=(node.output.type,))
     if node.output.type.is_static:
         return op.Reshape(x, ints(*node.output.type.static_shape()), allowzero=1 if 0 in shape else None)
     if 0 in shape:

@@ -65,6 +65,40 @@ def stretch(left: Type, right: Type) -> Shape:
         raise IllTyped(f"{left} and {right} do not broadcast") from None
 
 
+def stretched_inputs(call: Call) -> list[Value | None]:
+    """The inputs of an elementwise operator, stretched where only a run tells which of two sizes is 1.
+
+    Raises IllTyped.
+    """
+    shape: Shape = ()
+    for value in call.inputs:
+        shape = at_run_shape(call.op, shape, value.shape if value is not None else ())
+    return [None if value is None else stretched_to(value, shape) for value in call.inputs]
+
+
+def at_run_shape(op: str, left: Shape, right: Shape) -> Shape:
+    """What two shapes broadcast to at run time; raises IllTyped."""
+    try:
+        return broadcast(left, right, at_run=True)
+    except ValueError as error:
+        raise IllTyped(f"{op}: {error}") from None
+
+
+def stretched_to(value: Value, shape: Shape) -> Value:
+    """A value whose sizes are all 1 or those of `shape`: the others are stretched at run time."""
+    tail = shape[len(shape) - value.type.rank :]
+    wanted = tuple(1 if have == 1 else want for have, want in zip(value.shape, tail, strict=True))
+    made: Value = value if wanted == value.shape else private.ExpandTo(value, shape=wanted, at_run=1)
+    return made
+
+
+def as_shape(value: Value, shape: Sequence[Dim]) -> Value:
+    """A value in a shape that it has, whatever the graph knows of it."""
+    same = tuple(shape) == value.shape
+    made: Value = value if same else private.ReshapeTo(value, shape=tuple(shape), at_run=1)
+    return made
+
+
 def fixed(call: Call, index: int, what: str) -> Array | None:
     """The constant that an input must be if it is there; raises IllTyped."""
     if not call.has(index):

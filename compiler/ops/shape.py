@@ -8,8 +8,19 @@ from typing import Any
 from dlc.compiler.build import ints, op, private
 from dlc.compiler.graph import Node, Value
 from dlc.compiler.ops.extents import extent_vector, extents
-from dlc.compiler.ops.rules import axis_of, fixed, normal_axis, reduce_sum, replaced, show, stretch, zeros
-from dlc.compiler.registry import Call, IllTyped, define, gradient, normal_axes
+from dlc.compiler.ops.rules import (
+    at_run_shape,
+    axis_of,
+    fixed,
+    normal_axis,
+    reduce_sum,
+    replaced,
+    show,
+    stretch,
+    stretched_to,
+    zeros,
+)
+from dlc.compiler.registry import Call, IllTyped, define, gradient, normal_axes, settle
 from dlc.compiler.types import Dim, Shape, Type, product, quotient
 
 
@@ -81,9 +92,14 @@ def _unsqueeze(call: Call) -> list[Type]:
 define("Unsqueeze", _unsqueeze)
 
 
-@gradient("Reshape", "Flatten", "Squeeze", "Unsqueeze")
-def _(g: Value, x: Value) -> Any:
-    return private.ReshapeTo(g, shape=x.shape)
+@gradient("Reshape", "Flatten", "Squeeze", "Unsqueeze", at_run=True)
+def _(g: Value, x: Value, node: Node) -> Any:
+    return private.ReshapeTo(g, shape=x.shape, at_run=decided_at_run(node))
+
+
+def decided_at_run(node: Node) -> int | None:
+    """The mark of what undoes a node of which only a run tells how it goes."""
+    return 1 if "declared" in node.attributes else None
 
 
 def _transpose(call: Call) -> list[Type]:
@@ -260,9 +276,16 @@ def _expand(call: Call) -> list[Type]:
 define("Expand", _expand)
 
 
-@gradient("Expand")
-def _(g: Value, x: Value) -> Any:
-    return private.SumTo(g, shape=x.shape)
+@settle("Expand")
+def _(call: Call) -> list[Value | None]:
+    x, shape = call.inputs[:2]
+    assert x is not None
+    return [stretched_to(x, at_run_shape(call.op, x.shape, known(call, 1))), shape]
+
+
+@gradient("Expand", at_run=True)
+def _(g: Value, x: Value, node: Node) -> Any:
+    return private.SumTo(g, shape=x.shape, at_run=decided_at_run(node))
 
 
 def _amounts(inputs: Sequence[Value | None], x: Type) -> tuple[list[Dim], list[Dim]]:

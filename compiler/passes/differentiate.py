@@ -8,6 +8,7 @@ import numpy as np
 
 from dlc.compiler.build import current, op, private, rewrite
 from dlc.compiler.graph import Graph, Node, Value, topological
+from dlc.compiler.ops.rules import as_shape
 from dlc.compiler.registry import Call, Expansion, IllTyped, NoGradient, cotangents, expanded, lookup
 
 
@@ -41,16 +42,19 @@ def differentiate(graph: Graph) -> Graph:
 
 
 def _opened(graph: Graph, wanted: Mapping[Value, Sequence[Value]]) -> Graph:
-    """The graph with the nodes expanded through which a gradient goes by their expansion; the same if there is none."""
+    """The graph in which the nodes are expanded through which a gradient goes by their expansion, and settled whose
+    inputs need not fit; the same graph if there is none."""
     found: set[Node] = set()
     for loss, ws in wanted.items():
         nodes = topological([loss])
         active = _active(nodes, ws)
-        found.update(node for node in nodes if _expands(node) and not active.isdisjoint(node.outputs))
+        found.update(node for node in nodes if _opens(node) and not active.isdisjoint(node.outputs))
 
     def visit(node: Node, inputs: tuple[Value | None, ...]) -> Sequence[Value] | None:
         if node not in found:
             return None
+        if _settles(node):
+            return _settled(node, inputs)
         _check_rule_knows(node)
         if inputs != node.inputs:
             node = current().add(node.op, inputs, node.attributes, node.bodies, len(node.outputs))
@@ -60,11 +64,29 @@ def _opened(graph: Graph, wanted: Mapping[Value, Sequence[Value]]) -> Graph:
             raise AssertionError(f"the expansion of {node.op} gives {given} for {wanted}")
         return made
 
-    return rewrite(graph, visit) if found else graph
+    opened = rewrite(graph, visit) if found else graph
+    return graph if opened.nodes == graph.nodes else opened
 
 
-def _expands(node: Node) -> bool:
-    return isinstance(lookup(node.op).gradient, Expansion)
+def _opens(node: Node) -> bool:
+    return isinstance(lookup(node.op).gradient, Expansion) or _settles(node)
+
+
+def _settles(node: Node) -> bool:
+    return "declared" in node.attributes and lookup(node.op).settle is not None
+
+
+def _settled(node: Node, inputs: Sequence[Value | None]) -> Sequence[Value] | None:
+    """The node's values, of inputs that fit for certain; None where only a run tells how they fit."""
+    attributes = {name: value for name, value in node.attributes.items() if name != "declared"}
+    rule = lookup(node.op).settle
+    assert rule is not None
+    try:
+        fitting = rule(Call(node.op, tuple(inputs), attributes, node.bodies, len(node.outputs)))
+        made = current().add(node.op, fitting, attributes, node.bodies, len(node.outputs))
+    except IllTyped:
+        return None
+    return [as_shape(new, old.shape) for new, old in zip(made.outputs, node.outputs, strict=True)]
 
 
 def _innermost(graph: Graph) -> dict[Value, list[Value]]:
@@ -152,7 +174,7 @@ def _check_rule_knows(node: Node) -> None:
 
     Raises NotDifferentiable.
     """
-    if "declared" not in node.attributes:
+    if "declared" not in node.attributes or lookup(node.op).at_run:
         return
     known = {name: value for name, value in node.attributes.items() if name != "declared"}
     try:
@@ -176,6 +198,8 @@ def _fitted(node: Node, value: Value, cotangent: Value) -> Value:
     """The cotangent in the shape of its value: a broadcast is undone here, for every rule."""
     if cotangent.type == value.type:
         return cotangent
+    if "declared" in node.attributes and cotangent.dtype == value.dtype and cotangent.type.rank == value.type.rank:
+        return as_shape(cotangent, value.shape)
     if not lookup(node.op).broadcasts or cotangent.dtype != value.dtype:
         raise AssertionError(f"the gradient rule of {node.op} gives {cotangent.type} for {value.type}")
     summed: Value = private.SumTo(cotangent, shape=value.shape)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from dlc.compiler.build import current, ints, op, rewrite
+from dlc.compiler.dims import Atom, Dim, Monomial, Quotient, Shape, Stretched, symbol, symbols
 from dlc.compiler.graph import Graph, Node, Value, dims
 from dlc.compiler.passes.bodies import in_bodies
 from dlc.compiler.registry import lookup
-from dlc.compiler.types import Dim, Monomial, Quotient, Shape, symbol, symbols
 
 ROUNDS = 10  # rules may build private operators themselves; none nests deeper than a few
 
@@ -93,11 +95,16 @@ class Lowering:
             total = total * factor
         return total
 
-    def _atom(self, atom: str | Quotient) -> Value:
+    def _atom(self, atom: Atom) -> Value:
         if isinstance(atom, Quotient):
             # Integer division cuts toward zero, which is downward: dimensions are not negative.
             numerator, divisor = self.dim(atom.numerator), self.dim(atom.divisor)
             return (numerator + (divisor - 1)) / divisor if atom.ceiling else numerator / divisor
+        if isinstance(atom, Stretched):
+            size, *others = (self.dim(each) for each in atom.sizes)
+            for other in others:
+                size = op.Where(op.Equal(size, np.array(1)), other, size)
+            return size
         for value in self._inputs:
             if value.shape == (symbol(atom),):
                 return op.Squeeze(op.Shape(value))

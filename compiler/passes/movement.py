@@ -50,14 +50,18 @@ def reshape(node: Node, x: Value, *_: Value) -> Value | None:
     if x.shape == shape:
         return x
     source = x
+    at_run = attributes(node.output).get("at_run")
     while source.op in _RESHAPES and source.node is not None and source.node.inputs[0] is not None:
+        if "declared" in source.node.attributes:
+            break
+        at_run = at_run or source.node.attributes.get("at_run")
         source = source.node.inputs[0]
     if source.shape == shape:
         return source
     copied = source if not source.shape else argument(source, "dlc.ExpandTo")
     if copied is not None and not copied.shape:
         return private.ExpandTo(copied, shape=shape)
-    return private.ReshapeTo(source, shape=shape) if source is not x and _is_easy(shape) else None
+    return private.ReshapeTo(source, shape=shape, at_run=at_run) if source is not x and _is_easy(shape) else None
 
 
 def _is_easy(shape: Shape) -> bool:

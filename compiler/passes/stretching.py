@@ -5,7 +5,7 @@ from __future__ import annotations
 from dlc.compiler.build import current, op, private
 from dlc.compiler.graph import Node, Value
 from dlc.compiler.ops.reduction import count, reduced_axes
-from dlc.compiler.passes.match import Sole, argument, arguments, is_scalar, rule
+from dlc.compiler.passes.match import Sole, argument, arguments, attributes, is_scalar, rule
 from dlc.compiler.registry import operators
 from dlc.compiler.types import Shape, product
 
@@ -35,7 +35,7 @@ def stretch_late(node: Node, *inputs: Value) -> Value | None:
 
 def _unstretched(value: Value) -> Value:
     x = argument(value, "dlc.ExpandTo")
-    if x is not None:
+    if x is not None and not _at_run(value):
         return x
     array = value.constant
     return current().constant(array.reshape(())) if array is not None and array.size == 1 and array.ndim else value
@@ -45,6 +45,11 @@ def _stretched(value: Value, shape: Shape) -> Value:
     return value if value.shape == shape else private.ExpandTo(value, shape=shape)
 
 
+def _at_run(*values: Value) -> int | None:
+    """The mark of a stretch or a sum that is decided at run time, if one of several is."""
+    return 1 if any("at_run" in attributes(value) for value in values) else None
+
+
 @rule("dlc.ExpandTo")
 def expand(node: Node, x: Value) -> Value | None:
     """A stretch that changes nothing, and the second of two. One of a tensor that only adds axes is a reshape."""
@@ -52,7 +57,7 @@ def expand(node: Node, x: Value) -> Value | None:
     if x.shape == shape:
         return x
     if (inner := argument(x, "dlc.ExpandTo")) is not None:
-        return private.ExpandTo(inner, shape=shape)
+        return private.ExpandTo(inner, shape=shape, at_run=_at_run(node.output, x))
     if x.shape and shape[len(shape) - x.type.rank :] == x.shape and product(shape) == x.type.size:
         return private.ReshapeTo(x, shape=shape)
     return None
@@ -65,12 +70,13 @@ def sum_to(node: Node, x: Value, *, sole: Sole) -> Value | None:
     if x.shape == shape:
         return x
     if (inner := argument(x, "dlc.SumTo")) is not None:
-        return private.SumTo(inner, shape=shape)
+        return private.SumTo(inner, shape=shape, at_run=_at_run(node.output, x))
     ahead = x.type.rank - len(shape)
     dims = [dim for axis, dim in enumerate(x.shape) if axis < ahead or shape[axis - ahead] != dim]
     if product(dims) == 1:
         return private.ReshapeTo(x, shape=shape)
-    if (copied := argument(x, "dlc.ExpandTo")) is not None and (not copied.shape or copied.shape == shape):
+    copied = argument(x, "dlc.ExpandTo")
+    if copied is not None and not _at_run(node.output, x) and (not copied.shape or copied.shape == shape):
         return _stretched(copied * count(product(dims), copied), shape)
     return _factor_outside(node, x, sole)
 

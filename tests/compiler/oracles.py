@@ -127,9 +127,16 @@ def second_order(case: Case) -> Graph:
         return differentiate(builder.graph(case.op, outputs))
 
 
-def assert_gradients(graph: Graph, feeds: Mapping[str, Array], directions: int = 3, rtol: float = 2e-6) -> None:
-    """The gradients in a graph's outputs against central differences of its `loss`, in random directions."""
-    results = evaluate(graph, feeds)
+def assert_gradients(
+    graph: Graph, feeds: Mapping[str, Array], directions: int = 3, rtol: float = 2e-6,
+    fixed: Mapping[str, Array] | None = None,
+) -> None:  # fmt: skip
+    """The gradients in a graph's outputs against central differences of its `loss`, in random directions.
+
+    `fixed` are inputs that stay as they are.
+    """
+    still = fixed or {}
+    results = evaluate(graph, {**feeds, **still})
     for name, array in feeds.items():
         assert results[name].shape == array.shape
     rng = np.random.default_rng(7)
@@ -137,7 +144,9 @@ def assert_gradients(graph: Graph, feeds: Mapping[str, Array], directions: int =
     for _ in range(directions):
         way = {name: rng.normal(size=array.shape) for name, array in feeds.items()}
         ahead, behind = (
-            evaluate(loss_only, {name: array + sign * STEP * way[name] for name, array in feeds.items()})["loss"]
+            evaluate(
+                loss_only, {**still, **{name: array + sign * STEP * way[name] for name, array in feeds.items()}}
+            )["loss"]
             for sign in (1, -1)
         )
         numeric = (float(ahead) - float(behind)) / (2 * STEP)
