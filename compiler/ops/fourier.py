@@ -184,8 +184,8 @@ define("STFT", _stft)
 def _(node: Node, x: Value, step: Value, window: Value | None, length: Value | None, *, onesided: int = 1) -> Value:
     """Frames of the signal, each times the window, transformed."""
     frames = node.output.shape[1]
-    size = _frame(Call(node.op, node.inputs, node.attributes))
-    hop = (extents(step) or (0,))[0]
+    call = Call(node.op, node.inputs, node.attributes)
+    size, hop = _frame(call), known(call, 1)[0]
     starts = op.Range(np.array(0), whole(frames), np.array(1)) * whole(hop)
     within = op.Range(np.array(0), whole(size), np.array(1))
     places = private.ReshapeTo(starts, shape=(frames, 1)) + within

@@ -10,6 +10,7 @@ import pytest
 
 from dlc.compiler.build import Builder, ints, op
 from dlc.compiler.graph import Value
+from dlc.compiler.ops.extents import extent_vector
 from dlc.compiler.registry import IllTyped, NoGradient, operators
 from dlc.compiler.types import Polynomial, Type, is_unknown, quotient, symbol, unknown
 
@@ -154,3 +155,13 @@ def test_what_has_no_gradient_says_why() -> None:
     for name in silent.split():
         record = operators()[name].gradient
         assert isinstance(record, NoGradient) and "implement" not in record.reason, name
+
+
+def test_a_vector_of_sizes_has_no_empty_parts() -> None:
+    """No sizes are an empty vector, and one that only a run tells is no join."""
+    with Builder():
+        none, one = extent_vector(()), extent_vector((symbol("N"),))
+        two = extent_vector((symbol("N"), 3))
+    assert none.constant is not None and none.constant.shape == (0,)
+    assert one.op == "Unsqueeze" and one.shape == (1,)
+    assert two.node is not None and two.op == "Concat" and len(two.node.inputs) == 2 and two.shape == (2,)
