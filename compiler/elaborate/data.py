@@ -25,7 +25,7 @@ from dlc.compiler.elaborate.splits import splits_of
 from dlc.compiler.graph import Value, topological
 from dlc.compiler.types import FLOATS, INTEGERS, Type, symbol
 from dlc.dsl import ast
-from dlc.dsl.diagnostics import Label
+from dlc.dsl.diagnostics import Label, nearest
 from dlc.dsl.modules import Module
 
 
@@ -340,12 +340,12 @@ def augment(e: Elaborator, source: ast.Data, module: Module, fields: dict[str, V
                 frame.scope.names[name.text] = Binding(each, name.span, used=name.text in fields)
                 if name.text in fields:
                     changed[name.text] = each
-    for name, binding in frame.scope.names.items():
+    for given, binding in frame.scope.names.items():
         if not binding.used and binding.span is not None:
-            guess = nearest(name, fields)
+            guess = nearest(given, fields)
             label = f"did you mean `{guess}`?" if guess else ""
             notes = ("in an `augment` section a name is a field, or part of what becomes of one",)
-            e.report.add(Problem("E0207", f"nothing uses `{name}`", label, notes=notes), binding.span)
+            e.report.add(Problem("E0207", f"nothing uses `{given}`", label, notes=notes), binding.span)
     e.augmenting = False
     return changed
 
