@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from dlc.runtime.cli.terminal import Terminal
+from dlc.runtime.cli.terminal import Terminal, leave_unread
 
 INTERRUPTED = 130
 
@@ -27,8 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _carry_out(args or ["--help"], terminal)
     except BrokenPipeError:
-        # Whoever read the output has seen enough. What is still in the buffer goes nowhere, also at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        leave_unread()
         return 0
 
 

@@ -69,7 +69,17 @@ class Terminal:
             self.note(render_all(found, self.sources, colored(sys.stderr)) + "\n")
 
     def failure(self, message: str, code: int, help: str | None = None, diagnostics: Sequence[Diagnostic] = ()) -> None:
-        """Why a command failed: on standard error, or with `json` as a JSON object on standard output."""
+        """Why a command failed: on standard error, or with `json` as a JSON object on standard output.
+
+        Where nobody reads that any more, nothing is told, and the exit code still says it.
+        """
+        try:
+            self._tell(message, code, help, diagnostics)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            leave_unread()
+
+    def _tell(self, message: str, code: int, help: str | None, diagnostics: Sequence[Diagnostic]) -> None:
         if self.json:
             from dlc.dsl.diagnostics import to_json
 
@@ -91,6 +101,13 @@ class Terminal:
                             self.sources[label.span.file] = file.read()
                     except (OSError, ValueError):
                         continue  # the diagnostic is shown without the code
+
+
+def leave_unread() -> None:
+    """Whoever read the output has seen enough: what is still in the buffers goes nowhere, also at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
 
 
 def colored(stream: TextIO) -> bool:

@@ -211,15 +211,23 @@ def test_the_exceptions_with_codes_exist() -> None:
         assert code in (1, 2, 3)
 
 
-def test_a_reader_that_has_seen_enough_is_no_failure(tiny: Path) -> None:
+def unread(*args: object, stderr: bool = False) -> int:
+    """The exit code of a command whose output nobody reads: its standard output, or that and its standard error."""
     reading, writing = os.pipe()
     os.close(reading)
-    code = "import sys; from dlc.runtime.cli import main; sys.exit(main())"
-    done = subprocess.run(
-        [sys.executable, "-c", code, "ir", str(tiny), "--stage", "ast"],
-        stdout=writing,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = [sys.executable, "-c", "import sys; from dlc.runtime.cli import main; sys.exit(main())", *map(str, args)]
+    done = subprocess.run(command, stdout=writing, stderr=writing if stderr else subprocess.PIPE)
     os.close(writing)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert not done.stderr
+    return done.returncode
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure(tiny: Path) -> None:
+    assert unread("ir", tiny, "--stage", "ast") == 0
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]], ids=["text", "json"])
+def test_a_failure_that_nobody_reads_is_still_one(tmp_path: Path, flags: list[str]) -> None:
+    (tmp_path / "bad.net").write_text("net n {")
+    assert unread("check", tmp_path / "bad.net", *flags, stderr=True) == 1
+    assert unread("chekc", *flags, stderr=True) == 2
