@@ -212,6 +212,8 @@ def dequantized(m: Maker) -> None:
 @recipe
 def dynamic_range(m: Maker) -> None:
     x = m.apart(m.untied(m.any(least=1)), 0.0)
+    if not m.size(x):  # the range of nothing
+        raise Unfit
     m.keep(m.add("DynamicQuantizeLinear", x, outputs=3)[1])
 
 

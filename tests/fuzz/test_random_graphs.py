@@ -26,7 +26,7 @@ from dlc.compiler.registry import operators
 COUNT = max(500, int(os.environ.get("DLC_FUZZ", "0")))
 AT_ONCE = 50
 ON_ORT = 3  # every third graph runs on ONNX Runtime too: making sessions takes longer than all else
-TWICE = 5  # every fifth graph is differentiated twice
+TWICE = 5  # every fifth graph is differentiated twice, and verified after each pass, which is a third of their time
 Array = np.ndarray[Any, Any]
 Feeds = Mapping[str, Array]
 
@@ -53,13 +53,13 @@ def check(seed: int) -> None:
     assert all(np.array_equal(array, maker.at(graph.outputs[name])) for name, array in made.items())
     rng = np.random.default_rng(seed)
     fed: list[Feeds] = [maker.feeds]
-    for size in {1, 2, 5} - {maker.sizes["B"]} if maker.sizes else ():
+    for size in {1, 5} - {maker.sizes["B"]} if maker.sizes else ():
         found = maker.redrawn(rng, {"B": size})
         fed += [found] if found is not None else []
     whole = with_gradients(maker, graph)
-    plain, compiled = differentiate(whole), {"after all passes": run(whole, TRAINING)}
+    plain, compiled = differentiate(whole), {"after all passes": run(whole, TRAINING, verify=seed % TWICE == 0)}
     if seed % ON_ORT == 1:
-        compiled["after the passes of inference"] = run(graph, INFERENCE)
+        compiled["after the passes of inference"] = run(graph, INFERENCE, verify=seed % TWICE == 0)
     for feeds in fed:
         wanted = evaluate(plain, feeds)
         for what, other in compiled.items():
@@ -137,7 +137,10 @@ def _onnx_runtime_agrees(maker: Maker, graph: Graph, plain: Graph, fed: list[Fee
             f"{name}:grad": private.Gradient(small.outputs["loss"], small.input(name)) for name in differentiated(small)
         }
         whole = builder.graph(graph.name, {**small.outputs, **wanted})
-    for what, made in (("as it is", lower(differentiate(whole))), ("after all passes", run(whole, TRAINING))):
+    for what, made in (
+        ("as it is", lower(differentiate(whole))),
+        ("after all passes", run(whole, TRAINING, verify=False)),
+    ):
         running = session(made)
         for feeds in fed:
             rounded = {k: x.astype(np.float32) if x.dtype == np.float64 else x for k, x in feeds.items()}
