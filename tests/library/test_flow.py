@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from library_cases import body_value, mistake, value
+from library_cases import body_value, gradients, mistake, value
 
 from dlc.compiler.evaluate import evaluate
 from dlc.compiler.program import Program
@@ -293,3 +293,28 @@ def test_an_expression_may_stand_before_the_name_that_it_reads() -> None:
     text = "net it {\n  input x: f32[2 * D + 1, D]\n  return sum(x) * D\n}\n"
     np.testing.assert_allclose(output(text, x=np.ones((9, 4))), 9 * 4 * 4)
     assert problem(text.replace("2 * D + 1, D", "2 * E, D")).code == "E0201"
+
+
+def test_a_part_is_called_by_the_setting_that_it_was_passed_through() -> None:
+    text = """
+block Layer(f) {
+  input x: f32[B, D]
+  return f(x)
+}
+net it {
+  input x: f32[B, 4]
+  return x -> Layer(Linear(4)) -> Layer(f=Linear(4, bias=false)) as second
+}
+"""
+    assert addresses(text) == ["it.layer.f.weight", "it.layer.f.bias", "it.second.f.weight"]
+
+
+def test_a_tied_embedding_is_one_weight_that_learns_from_both_uses() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle here; it comes with the extra `peers`")
+    table, words = RNG.normal(size=(7, 4)), RNG.integers(0, 7, (3, 5))
+    body = "  embed = Embedding(7, 4)\n  h = words -> embed -> mean(axis=1)\n  y = h @ transpose(embed.table)\n  return y"
+    ours = gradients(body, "mean(square(y))", {"it.embed.table": table}, words=words)
+    assert [name for name in ours if name.endswith(":grad")] == ["it.embed.table:grad"]
+    weight = torch.tensor(table, requires_grad=True)
+    (weight[torch.tensor(words)].mean(1) @ weight.T).square().mean().backward()
+    np.testing.assert_allclose(ours["it.embed.table:grad"], weight.grad.numpy(), rtol=1e-10)
