@@ -158,7 +158,8 @@ class Checkpoint:
 
     `step` is the number of steps done, so the index of the next; `position` is the next step's index within `epoch`.
     `tensors` has every carried value by its address. `patience` and `schedule` are JSON that their owners understand.
-    `versions` says what computed it: dlc, onnxruntime, provider, processor, threads.
+    `versions` says what computed it: dlc, onnxruntime, provider, processor, threads; `splits` how many examples each
+    split of the data has, and their hash, as `Dataset.content` does.
     """
 
     step: int
@@ -172,10 +173,12 @@ class Checkpoint:
     patience: Any = None
     schedule: Any = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    splits: Mapping[str, Any] = field(default_factory=dict)
 
     def check_resumable(
-        self, carried: Mapping[str, Signature], data_hash: str, graph_hash: str, versions: Mapping[str, str]
-    ) -> list[str]:
+        self, carried: Mapping[str, Signature], data_hash: str, graph_hash: str, versions: Mapping[str, str],
+        splits: Mapping[str, Any],
+    ) -> list[str]:  # fmt: skip
         """Compares with the run that wants to go on from here, whose step carries `carried`: address to (dtype, shape).
 
         Raises InputError if addresses, types, shapes or the data differ. Returns notes on what differs without
@@ -189,8 +192,7 @@ class Checkpoint:
             )
         if data_hash != self.data_hash:
             raise InputError(
-                "the data changed since the checkpoint was written: "
-                f"its hash was {self.data_hash[:12]} and is {data_hash[:12]}",
+                f"the data changed since the checkpoint was written: {_data_differences(self.splits, splits)}",
                 "restore the data, or start a new run on the new data with another -o",
             )
         notes = []
@@ -207,6 +209,7 @@ class Checkpoint:
         content = {name: value for name, value in vars(self).items() if name != "tensors"}
         content["best"] = None if self.best is None else asdict(self.best)
         content["versions"] = dict(self.versions)
+        content["splits"] = dict(self.splits)
         # JSON as Python writes it gives every float back bit for bit, infinities included.
         metadata = {FORMAT: "checkpoint 1", "dlc.checkpoint": json.dumps(content, sort_keys=True)}
         save_tensors(path, self.tensors, metadata)
@@ -238,6 +241,19 @@ def _signature_differences(tensors: Mapping[str, Array], carried: Mapping[str, S
                 expected, found = f"{dtype}{list(shape)}", f"{array.dtype}{list(array.shape)}"
                 lines.append(f"{name}: the model has {expected}, the checkpoint {found}")
     return lines if len(lines) <= 10 else [*lines[:10], f"and {len(lines) - 10} more"]
+
+
+def _data_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """In words; both as `Dataset.content` gives them."""
+    told = []
+    for name in sorted({*before, *now}):
+        if name not in now or name not in before:
+            told.append(f"the split `{name}` {'is new' if name in now else 'is gone'}")
+        elif before[name][0] != now[name][0]:
+            told.append(f"the split `{name}` had {before[name][0]:,} examples and has {now[name][0]:,}")
+        elif before[name] != now[name]:
+            told.append(f"the split `{name}` has other values or another order in its {now[name][0]:,} examples")
+    return "; ".join(told)
 
 
 def _print_note(text: str) -> None:

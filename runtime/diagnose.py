@@ -25,6 +25,11 @@ def not_finite(tensors: Mapping[str, Array]) -> list[str]:
     return found
 
 
+def first_row(array: Array) -> int:
+    """The first index on axis 0 where `array` holds a value that is not finite; 0 if there is none."""
+    return int(np.argmin(np.isfinite(array).reshape(len(array), -1).all(axis=1)))
+
+
 def by_gradients(program: Callable[[], Program], run: str) -> Diagnose:
     """Runs the step's gradients, each as a tensor of its own, on the inputs of the step that failed.
 

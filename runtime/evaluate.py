@@ -161,6 +161,8 @@ def load_weights(folder: RunFolder, weights: str) -> tuple[dict[str, Array], str
     path = named.get(weights, Path(weights))
     if weights in named and not path.exists():
         help = "it has not finished its first epoch; the weights of a run are saved then"
+        if folder.last.exists():
+            help = "what it chooses them by was never finite; --weights last takes its last ones"
         raise InputError(f"the run in {folder.path} has no {weights} weights yet", help)
     return load_tensors(path)[0], weights
 

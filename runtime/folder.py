@@ -29,10 +29,13 @@ VERSION = 1
 class RunFolder:
     """A run's folder, made by `create` or `resume` (locked, for the one process that trains) or `open` (to read).
 
-    As a context manager it records on leaving how the run ended, and gives up the lock.
+    As a context manager it records on leaving how the run ended, and gives up the lock. What is left before
+    `record_resume` did not go on: the record of how the run had ended then stays as it was.
     """
 
-    def __init__(self, path: Path, content: dict[str, Any], lock: Lock | None) -> None:
+    def __init__(
+        self, path: Path, content: dict[str, Any], lock: Lock | None, found: dict[str, Any] | None = None
+    ) -> None:
         self.path = path
         self.model = path / "model"
         self.checkpoints = path / "checkpoints"
@@ -42,6 +45,7 @@ class RunFolder:
         self.curves = path / "curves.svg"
         self._content = content
         self._lock = lock
+        self._found = found
 
     @classmethod
     def create(
@@ -96,7 +100,7 @@ class RunFolder:
         lock.acquire()
         try:
             remove_temporaries(path)
-            folder = cls(path, _read_run(path), lock)
+            folder = cls(path, _read_run(path), lock, _read_run(path))
             folder._recover_model()
             folder._make_subfolders()
             folder._content |= {"ended": None, "status": "running"}
@@ -135,6 +139,7 @@ class RunFolder:
         self._content.pop("reason", None)
         self._content["resumed"].append({"at": _now(), "step": step, "changed": record, "asked": dict(asked)})
         write_json(self.path / "run.json", self._content)
+        self._found = None
         return changed
 
     @property
@@ -189,14 +194,17 @@ class RunFolder:
 
         Raises RunError if `run.json` cannot be written; the lock is given up all the same.
         """
+        self._content |= {"ended": _now(), "status": status}
+        if error is not None:
+            self._content["error"] = error
+        self._leave(self._content)
+
+    def _leave(self, content: dict[str, Any]) -> None:
         if self._lock is None:
             return
         lock, self._lock = self._lock, None
         try:
-            self._content |= {"ended": _now(), "status": status}
-            if error is not None:
-                self._content["error"] = error
-            write_json(self.path / "run.json", self._content)
+            write_json(self.path / "run.json", content)
         finally:
             lock.release()
 
@@ -206,8 +214,12 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is None:
+        if error is None and (self._found is None or self._found["status"] != "finished"):
             self.close("finished")
+            return
+        if self._found is not None:
+            with contextlib.suppress(CommandError):
+                self._leave(self._found)
             return
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         message = error.message if isinstance(error, CommandError) else str(error) or type(error).__name__
@@ -232,8 +244,8 @@ def refuse_occupied(path: Path) -> None:
                 raise UsageError(f"{path} already holds a run, in training by {holder}", "choose another -o")
             help = f"go on with it by `dlc train --resume {path}`, or choose another -o"
             raise UsageError(f"{path} already holds a run", help)
-        # A run that was killed before its run.json was there leaves these.
-        own = {"lock", "model", "checkpoints"}
+        # A run that was killed before its run.json was there leaves these, the lock first of all.
+        own = {"lock", "model", "checkpoints"} if (path / "lock").exists() else set()
         others = sorted(entry.name for entry in path.iterdir() if entry.name not in own and entry.suffix != ".tmp")
         if others:
             raise UsageError(

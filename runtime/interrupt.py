@@ -6,6 +6,8 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C or a termination signal ended the run after a whole step; everything is saved. Exit code 130."""
@@ -19,7 +21,8 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopRequest:
-    """Inside `with`, the first SIGINT or SIGTERM only sets `asked`; the next one ends the process at once.
+    """Inside `with`, the first SIGINT, SIGTERM or SIGHUP (the terminal was closed) only sets `asked`; the next one ends
+    the process at once. A signal that was ignored stays so: `nohup` and shells' `&` ask for that.
 
     Outside the main thread, where Python gives signals to nobody, it does nothing.
     """
@@ -30,8 +33,9 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            for each in (signal.SIGINT, signal.SIGTERM):
-                self._before[each] = signal.signal(each, self._ask)
+            for each in STOPPING:
+                if signal.getsignal(each) != signal.SIG_IGN:
+                    self._before[each] = signal.signal(each, self._ask)
         return self
 
     def __exit__(

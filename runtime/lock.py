@@ -105,7 +105,8 @@ class Lock:
         if held.get("host") != self._mine["host"]:
             help = f"wait until it ends; if it is known to have ended, delete {self.path}"
         else:
-            help = f"wait until it ends, or stop it with `kill {held['pid']}`"
+            help = f"wait until it ends, or stop it with `kill {held['pid']}`; "
+            help += f"if this folder is a copy of the one that it trains, delete {self.path}"
         raise RunError(f"{self.path.parent} is being trained by {holder}", help)
 
     @contextlib.contextmanager

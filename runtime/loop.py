@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 
 from dlc.runtime.checkpoint import Array, Best, Checkpoint, Checkpoints
-from dlc.runtime.data import Dataset, Split, batches
-from dlc.runtime.diagnose import Diagnose, not_finite
+from dlc.runtime.data import Dataset, Split, batches, order
+from dlc.runtime.diagnose import Diagnose, first_row, not_finite
 from dlc.runtime.errors import CommandError, RunError
 from dlc.runtime.evaluate import Evaluator
 from dlc.runtime.folder import RunFolder
@@ -47,11 +47,12 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Identity:
-    """What a checkpoint records of the run besides its state."""
+    """What a checkpoint records of the run besides its state; `place` says where a training example comes from."""
 
     graph_hash: str
     versions: Mapping[str, str]
     source: str
+    place: Callable[[int], str]
 
 
 class Mean:
@@ -118,6 +119,7 @@ class Loop:
             if scalar.schedule is not None
         ]
         self._better: dict[str, Array] | None = None
+        self._not_best = False
         self._saved_at = time.monotonic()
         self._drawn_at = time.monotonic()
 
@@ -235,6 +237,10 @@ class Loop:
             self.best = Best(value, self.done, f"{keep['split']}.{keep['metric']}")
             self._better = tensors
             self._display.best(self.best.metric, value, self.done)
+        elif not np.isfinite(value) and not self._not_best:
+            self._not_best = True
+            told = f"{keep['split']}.{keep['metric']} is {value} after step {self.done}"
+            self._display.note(f"warning, {told}: weights are not kept as the best while it is not finite")
 
     def _checkpoint_due(self, epoch_ended: bool) -> bool:
         since = time.monotonic() - self._saved_at
@@ -250,12 +256,11 @@ class Loop:
         broken = not_finite(tensors)
         if broken:
             # An update fused into a product can overflow without any gradient that does; nothing good is overwritten.
-            raise RunError(f"after step {self.done - 1}, {broken[0]}; it is not saved", self._advice())
+            self._save_best()
+            when = f"after step {self.done - 1}" if self.done else "before the first step"
+            raise RunError(f"{when}, {broken[0]}; it is not saved", self._advice())
         schedule = self._schedule
-        if self._better is not None:
-            assert self.best is not None
-            self._save_weights("best", self._better, self.best.step)
-            self._better = None
+        self._save_best()
         if last:
             self._save_weights("last", tensors, self.done)
         epoch, position = divmod(self.done, schedule.per_epoch)
@@ -276,9 +281,16 @@ class Loop:
                     "plateaus": {each.name: each.json() for each in self._plateaus},
                 },
                 versions=self._identity.versions,
+                splits=self._dataset.content,
             )
         )
         self._saved_at = time.monotonic()
+
+    def _save_best(self) -> None:
+        if self._better is not None:
+            assert self.best is not None
+            self._save_weights("best", self._better, self.best.step)
+            self._better = None
 
     def _save_weights(self, name: str, tensors: Mapping[str, Array], step: int) -> None:
         fitted = self._dataset.fitted
@@ -295,20 +307,31 @@ class Loop:
         broken = not_finite(carried)
         where = f"step {self.done} (epoch {epoch + 1})"
         if broken:
+            self._save_best()
             raise RunError(f"{where} began with values that are not finite: {broken[0]}", self._advice())
-        broken = not_finite({name: inputs[name] for name in self._stepper.batch})
-        if broken:
-            raise RunError(f"the batch of {where} is not finite: {broken[0]}", "look for infinite values in the data")
+        self._save(last=True)  # first, for to find the culprit takes a while
+        for name in self._stepper.batch:
+            for phrase in not_finite({name: inputs[name]}):
+                raise RunError(
+                    f"the batch of {where} is not finite: {phrase}; {self._example(first_row(inputs[name]))}",
+                    "the state before it is saved: `clip` the field as it is prepared and go on with "
+                    f"`dlc train FILE.net --resume {self._folder.path}`, or correct the data and begin again",
+                )
         reported = {name: float(value) for name, value in self._stepper.reports.items()}
         culprit = next((f"{name} is {value}" for name, value in reported.items() if not np.isfinite(value)), None)
         try:
             culprit = self._diagnose(inputs) or culprit
-        except CommandError as error:
-            self._display.note(f"the gradients cannot be looked at one by one: {error.message}")
-        self._save(last=True)
+        except Exception as error:  # ONNX Runtime's exceptions have no other common base
+            self._display.note(f"the gradients cannot be looked at one by one: {error}")
         told = f": {culprit}" if culprit else ""
         loss = f"; loss = {reported['loss']:.4g}" if "loss" in reported else ""
         raise RunError(f"{where} is not finite{told}{loss}", f"the state before it is saved; {self._advice()}")
+
+    def _example(self, row: int) -> str:
+        """Where the example in `row` of the next batch comes from."""
+        schedule, split = self._schedule, self._dataset.split("train")
+        epoch, position = divmod(self.done, schedule.per_epoch)
+        return self._identity.place(int(order(len(split), schedule.seed, epoch)[position * schedule.batch + row]))
 
     def _advice(self) -> str:
         good = self._checkpoints.steps()

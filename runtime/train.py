@@ -13,7 +13,7 @@ from dlc.compiler.program import Program
 from dlc.runtime import session
 from dlc.runtime.checkpoint import Best, Checkpoint, Checkpoints
 from dlc.runtime.compiled import Compiled
-from dlc.runtime.data import Dataset, prepare, steps_per_epoch
+from dlc.runtime.data import Dataset, place, prepare, steps_per_epoch
 from dlc.runtime.diagnose import by_gradients
 from dlc.runtime.errors import InputError, RunError
 from dlc.runtime.evaluate import Evaluator
@@ -140,7 +140,7 @@ def resume(folder: Path, options: Options = DEFAULT, view: View = UNSEEN, progra
                     "a run keeps its seed; start a new one with another -o",
                 )
             for note in checkpoint.check_resumable(
-                stepper.signature, dataset.data_hash, compiled.graph_hash, asked["versions"]
+                stepper.signature, dataset.data_hash, compiled.graph_hash, asked["versions"], dataset.content
             ):
                 view.note(note)
             stepper.load(checkpoint.tensors)
@@ -296,7 +296,8 @@ def _loop(
     if "dev" in dataset.splits:
         files = compiled.file(f"{compiled.run}.eval.onnx"), compiled.file(f"{compiled.run}.report.onnx")
         evaluator = Evaluator(*files, device, asked["threads"])
-    identity = Identity(compiled.graph_hash, asked["versions"], str(compiled.origin.get("sha256", "")))
+    origin = partial(place, compiled.plan, compiled.folder, "train")
+    identity = Identity(compiled.graph_hash, asked["versions"], str(compiled.origin.get("sha256", "")), origin)
     diagnose = by_gradients(lambda: compiled.program(folder.model), compiled.run)
     begin = checkpoint is None and ("after" in compiled.settings or "load" in compiled.settings)
     watch = None

@@ -7,9 +7,9 @@ from .errors import DataError
 from .prepare import Dataset, Split, prepare
 from .readers import reader
 from .records import Records, Request
-from .splits import read
+from .splits import place, read
 
 __all__ = [
     "DataError", "Dataset", "Records", "Request", "Split",
-    "batches", "order", "prepare", "read", "reader", "sequential", "steps_per_epoch",
+    "batches", "order", "place", "prepare", "read", "reader", "sequential", "steps_per_epoch",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,6 +54,11 @@ class Dataset:
         if name not in self.splits:
             raise DataError(f"no split `{name}` was loaded; {nearest(name, self.splits)}")
         return self.splits[name]
+
+    @property
+    def content(self) -> dict[str, list[Any]]:
+        """Of each split how many examples it has, and the hash of their records: JSON, for telling what changed."""
+        return {name: [len(split), split.sha256] for name, split in self.splits.items()}
 
 
 def prepare(

@@ -90,6 +90,14 @@ def read(
     return {name: whole[root[name]].take(rows[name]) for name in names}
 
 
+def place(plan: PlanLike, folder: Path, split: str, i: int) -> str:
+    """Where example i of a split stands in its files, for a message. They are read for it."""
+    try:
+        return read(plan, folder, splits=[split])[split].where(i)
+    except DataError:
+        return f"example {i} (from 0) of the split `{split}`"
+
+
 def _classes(records: Records, split: SplitPlan) -> NDArray[Any] | None:
     """The number of each example's class, by the record `by`."""
     if split.by is None:

@@ -254,20 +254,26 @@ def signatures(of: Checkpoint) -> dict[str, Any]:
 
 def test_the_same_run_goes_on_without_a_word() -> None:
     saved = checkpoint(1, versions={"dlc": "1"})
-    assert saved.check_resumable(signatures(saved), "d", "g", {"dlc": "1"}) == []
+    assert saved.check_resumable(signatures(saved), "d", "g", {"dlc": "1"}, {}) == []
 
 
 def test_what_may_differ_is_noted() -> None:
     saved = checkpoint(1, versions={"dlc": "1", "threads": "2"})
-    notes = saved.check_resumable(signatures(saved), "d", "other", {"dlc": "1", "threads": "4"})
+    notes = saved.check_resumable(signatures(saved), "d", "other", {"dlc": "1", "threads": "4"}, {})
     assert len(notes) == 2
     assert "graph changed" in notes[0]
     assert notes[1].startswith("threads was 2 and is 4")
 
 
 def test_other_data_are_refused() -> None:
-    with pytest.raises(InputError, match="the data changed"):
-        checkpoint(1).check_resumable(signatures(checkpoint(1)), "other", "g", {})
+    before = {"train": [72, "a"], "dev": [24, "b"], "old": [3, "c"]}
+    now = {"train": [71, "x"], "dev": [24, "y"], "new": [3, "c"]}
+    with pytest.raises(InputError) as caught:
+        checkpoint(1, splits=before).check_resumable(signatures(checkpoint(1)), "other", "g", {}, now)
+    assert caught.value.message == (
+        "the data changed since the checkpoint was written: the split `dev` has other values or another order in its "
+        "24 examples; the split `new` is new; the split `old` is gone; the split `train` had 72 examples and has 71"
+    )
 
 
 def test_another_model_is_refused_by_name() -> None:
@@ -275,7 +281,7 @@ def test_another_model_is_refused_by_name() -> None:
     carried["lenet.conv2.bias"] = carried.pop("lenet.conv.bias")
     carried["lenet.conv.weight"] = (np.dtype("float32"), (6, 3, 5, 5))
     with pytest.raises(InputError) as caught:
-        checkpoint(1).check_resumable(carried, "d", "g", {})
+        checkpoint(1).check_resumable(carried, "d", "g", {}, {})
     assert "lenet.conv2.bias: in the model, not in the checkpoint" in caught.value.message
     assert "lenet.conv.bias: in the checkpoint, not in the model" in caught.value.message
     assert "the model has float32[6, 3, 5, 5], the checkpoint float32[6, 1, 5, 5]" in caught.value.message
@@ -284,4 +290,4 @@ def test_another_model_is_refused_by_name() -> None:
 def test_many_differences_are_counted() -> None:
     carried = {f"w{i:02}": (np.dtype("float32"), ()) for i in range(20)}
     with pytest.raises(InputError, match="and 13 more"):
-        checkpoint(1).check_resumable(carried, "d", "g", {})
+        checkpoint(1).check_resumable(carried, "d", "g", {}, {})

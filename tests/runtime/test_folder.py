@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,6 +61,14 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
             RunFolder.create(path, ASKED)
 
 
+def test_a_folder_with_a_model_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "lenet.onnx").write_text("precious")
+    with pytest.raises(UsageError, match="not empty and not a run: found model"):
+        RunFolder.create(tmp_path, ASKED)
+    assert (tmp_path / "model" / "lenet.onnx").read_text() == "precious"
+
+
 def test_an_existing_run_suggests_what_to_do(tmp_path: Path) -> None:
     RunFolder.create(tmp_path, ASKED).close("finished")
     with pytest.raises(UsageError, match="already holds a run") as caught:
@@ -76,6 +85,19 @@ def test_a_failure_is_recorded(tmp_path: Path) -> None:
     with RunFolder.resume(tmp_path):
         assert run_json(tmp_path)["status"] == "running"
         assert "error" not in run_json(tmp_path)
+
+
+@pytest.mark.parametrize("error", [InputError("the data changed"), KeyboardInterrupt(), RuntimeError("any")])
+def test_what_does_not_go_on_leaves_the_record_as_it_was(tmp_path: Path, error: BaseException) -> None:
+    with RunFolder.create(tmp_path, ASKED) as folder:
+        folder.conclude("all 40 steps are done")
+    before = run_json(tmp_path)
+    with pytest.raises(type(error)), RunFolder.resume(tmp_path):
+        raise error
+    assert run_json(tmp_path) == before
+    with RunFolder.resume(tmp_path) as again:  # the lock was given up; and a run that has ended stays as it ended
+        again.conclude("another reason")
+    assert run_json(tmp_path) == before
 
 
 def test_an_interruption_is_recorded(tmp_path: Path) -> None:
@@ -184,6 +206,16 @@ def test_a_second_run_is_refused_until_the_first_is_killed(tmp_path: Path, holde
         assert not left.exists()
         with pytest.raises(RunError, match=f"process {os.getpid()}"):
             RunFolder.resume(tmp_path)
+
+
+def test_who_has_copied_a_run_in_training_is_told_what_to_do(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tmp_path, copy, ignore=shutil.ignore_patterns("copy"))
+    with pytest.raises(RunError, match=f"process {holder.pid}") as caught:
+        RunFolder.resume(copy)
+    assert caught.value.help is not None and caught.value.help.endswith(f"delete {copy / 'lock'}")
+    (copy / "lock").unlink()
+    RunFolder.resume(copy).close("finished")
 
 
 def test_a_process_number_given_out_again_is_not_the_holder(tmp_path: Path) -> None:

@@ -94,6 +94,30 @@ def test_resuming_twice_and_on_a_termination_signal(tiny: Make, tmp_path: Path) 
     same(whole, parts)
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no such signal")
+def test_a_terminal_that_is_closed_stops_a_run_as_ctrl_c_does(tiny: Make, tmp_path: Path) -> None:
+    whole = uninterrupted(tiny(), tmp_path / "whole")
+    parts = tmp_path / "parts"
+    with pytest.raises(Interrupted, match="stopped after step 3 of 7; everything is saved"):
+        train(tiny(), "tiny", parts, Options(device="cpu", steps=STEPS), view(3, number=signal.SIGHUP))
+    resume(parts, view=view())
+    same(whole, parts)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no such signal")
+@pytest.mark.parametrize("number", ["SIGHUP", "SIGINT"])
+def test_a_signal_that_is_ignored_stays_so(tiny: Make, tmp_path: Path, number: str) -> None:
+    """`nohup dlc train ... &` has both ignored."""
+    signalled = getattr(signal, number)
+    before = signal.signal(signalled, signal.SIG_IGN)
+    try:
+        result = train(tiny(), "tiny", tmp_path / "run", Options(device="cpu", steps=STEPS), view(3, number=signalled))
+        assert signal.getsignal(signalled) == signal.SIG_IGN
+    finally:
+        signal.signal(signalled, before)
+    assert result.step == STEPS
+
+
 KILLED = """
 import sys, time
 from pathlib import Path

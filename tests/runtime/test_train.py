@@ -1,6 +1,7 @@
 """A run from text to weights: what is computed, what is written, and how it fails."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from dlc.runtime.evaluate import evaluate
 from dlc.runtime.folder import RunFolder
 from dlc.runtime.report.display import Display
 from dlc.runtime.report.log import read_log
-from dlc.runtime.train import Options, Result, View, train
+from dlc.runtime.train import Options, Result, View, resume, train
 
 Make = Callable[..., Program]
 
@@ -206,6 +207,82 @@ def test_values_that_overflowed_without_a_sign_are_not_saved(
     assert Checkpoints(tmp_path / "a").steps() == [2, 4]
     with pytest.raises(RunError, match=r"step 6 \(epoch 2\) began with values that are not finite: tiny.linear2.bias"):
         run(tiny(), tmp_path / "b")
+
+
+def test_the_best_weights_are_saved_before_a_run_ends_for_values_that_overflowed(
+    tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No checkpoint was due since they were found."""
+    from dlc.runtime.stepper import Stepper
+
+    plain = Stepper.step
+
+    def overflowing(self: Stepper) -> bool:
+        done = plain(self)
+        if self.scalars["step"] == 5:
+            self.load(self.tensors() | {"tiny.linear2.bias": np.full(3, np.inf, np.float32)})
+        return done
+
+    monkeypatch.setattr(Stepper, "step", overflowing)
+    monkeypatch.setattr("dlc.runtime.loop.EPOCH_SECONDS", 3600.0)
+    with pytest.raises(RunError, match=r"step 6 \(epoch 2\) began with values that are not finite"):
+        run(tiny(), tmp_path / "run")
+    assert Checkpoints(tmp_path / "run").steps() == []
+    assert load_tensors(tmp_path / "run" / "best.safetensors")[1]["dlc.step"] == "4"
+
+
+def test_an_infinite_value_of_the_data_is_named_and_nothing_before_it_is_lost(tiny: Make, tmp_path: Path) -> None:
+    """In one example of 72, and of four values: which file, which line; then the run goes on without it."""
+    lines = (tmp_path / "train.csv").read_text().splitlines()
+    lines[52] = "0" + lines[52][lines[52].index(",") :]
+    (tmp_path / "train.csv").write_text("\n".join(lines) + "\n")
+    columns = 'columns("a", "b", "c", "d")'
+    inverse = (f"{columns} -> standardize", f"1 / {columns}")
+    with pytest.raises(RunError) as caught:
+        run(tiny(inverse), tmp_path / "run")
+    found = re.fullmatch(
+        r"the batch of step (\d) \(epoch 1\) is not finite: x \(1 of 64 values are NaN or infinite\); "
+        + re.escape(str(tmp_path / "train.csv"))
+        + ", line 53",
+        caught.value.message,
+    )
+    assert found, caught.value.message
+    saved = Checkpoints(tmp_path / "run").latest()
+    assert saved is not None and saved.step == int(found[1])
+    mended = tiny((f"{columns} -> standardize", f"1 / {columns} -> clip(-100, 100)"))
+    assert resume(tmp_path / "run", program=mended).step == 12
+
+
+def test_a_loss_on_dev_that_is_not_finite_is_told_once(
+    tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = (tmp_path / "train.csv").read_text().splitlines()
+    lines[40] = "0,0,1,1,0"  # an example of the split dev; 1 / 0 - 1 / 0 is not a number
+    (tmp_path / "train.csv").write_text("\n".join(lines) + "\n")
+    columns = 'columns("a", "b", "c", "d")'
+    notes: list[str] = []
+    monkeypatch.setattr(Display, "note", lambda self, text: notes.append(text))
+    result = run(tiny((f"{columns} -> standardize", f"1 / {columns}")), tmp_path / "run")
+    assert result.best is None and result.step == 12
+    assert notes == ["warning, dev.loss is nan after step 4: weights are not kept as the best while it is not finite"]
+    with pytest.raises(InputError, match="has no best weights yet") as caught:
+        evaluate(tmp_path / "run", "dev")
+    assert caught.value.help == "what it chooses them by was never finite; --weights last takes its last ones"
+
+
+def test_gradients_that_cannot_be_looked_at_are_no_reason_to_lose_a_run(
+    tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise MemoryError("no room for the gradients")
+
+    monkeypatch.setattr(Program, "gradients", broken)
+    notes: list[str] = []
+    monkeypatch.setattr(Display, "note", lambda self, text: notes.append(text))
+    with pytest.raises(RunError, match=r"step \d+ \(epoch \d+\) is not finite: loss is"):
+        run(tiny(*EXPLODING, lr="2.0"), tmp_path / "run", epochs=50)
+    assert notes[-1:] == ["the gradients cannot be looked at one by one: no room for the gradients"]
+    assert Checkpoints(tmp_path / "run").steps()
 
 
 def test_checkpoints_come_by_steps_and_by_time(tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
