@@ -312,7 +312,10 @@ net it {
 def test_a_tied_embedding_is_one_weight_that_learns_from_both_uses() -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is the oracle here; it comes with the extra `peers`")
     table, words = RNG.normal(size=(7, 4)), RNG.integers(0, 7, (3, 5))
-    body = "  embed = Embedding(7, 4)\n  h = words -> embed -> mean(axis=1)\n  y = h @ transpose(embed.table)\n  return y"
+    body = (
+        "  embed = Embedding(7, 4)\n  h = words -> embed -> mean(axis=1)\n"
+        "  y = h @ transpose(embed.table)\n  return y"
+    )
     ours = gradients(body, "mean(square(y))", {"it.embed.table": table}, words=words)
     assert [name for name in ours if name.endswith(":grad")] == ["it.embed.table:grad"]
     weight = torch.tensor(table, requires_grad=True)
