@@ -29,9 +29,9 @@ ON_ORT = 3  # every third graph runs on ONNX Runtime too: making sessions takes 
 TWICE = 5  # every fifth graph is differentiated twice, and verified after each pass, which is a third of their time
 Array = np.ndarray[Any, Any]
 Feeds = Mapping[str, Array]
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # means of nothing, which the maker then refuses
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # means of nothing, which the maker then refuses
 @pytest.mark.parametrize("start", range(0, COUNT, AT_ONCE))
 def test_random_graphs(start: int) -> None:
     wrong = [f"random graph {seed}: {error}" for seed in range(start, start + AT_ONCE) if (error := fault(seed))]
