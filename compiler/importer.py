@@ -17,7 +17,8 @@ from dlc.compiler.graph import Graph, Value
 from dlc.compiler.importing.errors import BadModel, Reason, Refused
 from dlc.compiler.importing.functions import domain_of, every_node, functions_of
 from dlc.compiler.importing.hints import said
-from dlc.compiler.importing.reader import Reader, Scope
+from dlc.compiler.importing.reader import Reader
+from dlc.compiler.importing.scope import Scope, refuse
 from dlc.compiler.importing.tensors import array_of, element_type
 from dlc.compiler.types import FLOATS, Array, Dim, Type, dtype_of, symbol
 
@@ -225,11 +226,13 @@ class _Importer:
 
     def _output(self, name: str, proto: TypeProto) -> Value:
         try:
-            value = self._scope.find(name)
+            value = self._scope.anything(name)
         except BadModel:
             value = None
         if value is None:
             raise BadModel(f"nothing gives the output {name!r}")
+        if not isinstance(value, Value):
+            refuse(value, f"it gives the output {name!r}")
         dtype = said(proto)[0]
         if dtype is not None and dtype != value.dtype:
             raise BadModel(f"the output {name!r} is said to be {dtype}, it is {value.type}")

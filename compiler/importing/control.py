@@ -10,6 +10,7 @@ from dlc.compiler.graph import Graph, Value
 from dlc.compiler.importing.attributes import plain_attributes
 from dlc.compiler.importing.errors import BadModel
 from dlc.compiler.importing.hints import joined
+from dlc.compiler.importing.scope import Found, Scope
 from dlc.compiler.ops.control import turn_types
 from dlc.compiler.registry import Call, IllTyped
 from dlc.compiler.types import Dim, Type, is_unknown, symbols
@@ -17,12 +18,12 @@ from dlc.compiler.types import Dim, Type, is_unknown, symbols
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
 
-    from dlc.compiler.importing.reader import Reader, Scope
+    from dlc.compiler.importing.reader import Reader
 
 _TURNS = 40  # of the search for carried types: each turn makes at least one dimension unknown
 
 
-def _if(reader: Reader, node: NodeProto, scope: Scope) -> Sequence[Value]:
+def _if(reader: Reader, node: NodeProto, scope: Scope) -> Sequence[Found]:
     condition = _input(node, 0, scope)
     branches = {attribute.name: attribute.g for attribute in node.attribute}
     protos = [branches["then_branch"], branches["else_branch"]]
@@ -92,7 +93,7 @@ def _scan(reader: Reader, node: NodeProto, scope: Scope) -> Sequence[Value]:
     return _add("Scan", inputs, attributes, (made,), [*_after(types, start), *stacked])
 
 
-READERS: Mapping[str, Callable[[Reader, NodeProto, Scope], Sequence[Value]]] = {
+READERS: Mapping[str, Callable[[Reader, NodeProto, Scope], Sequence[Found]]] = {
     "If": _if, "Loop": _loop, "Scan": _scan,
 }  # fmt: skip
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +12,12 @@ import numpy as np
 
 from dlc.compiler.build import Builder, current, private
 from dlc.compiler.graph import Graph, Value
-from dlc.compiler.importing import control, functions
+from dlc.compiler.importing import control, functions, sequences
 from dlc.compiler.importing.attributes import plain_attributes
 from dlc.compiler.importing.contents import Shapes, at_least, symbolic
 from dlc.compiler.importing.errors import BadModel, Reason, Refused
 from dlc.compiler.importing.hints import NOTHING, declared
+from dlc.compiler.importing.scope import Found, Scope, refuse
 from dlc.compiler.importing.tensors import array_of
 from dlc.compiler.importing.versions import Application, converted
 from dlc.compiler.ops.schema import OPSET, Partial
@@ -31,15 +31,7 @@ if TYPE_CHECKING:
 _RANDOM = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
-_REFUSED: Mapping[str, Reason] = {
-    **dict.fromkeys(
-        ("ConcatFromSequence", "SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert",
-         "SequenceLength", "SequenceMap", "SplitToSequence"), Reason.SEQUENCE),
-    **dict.fromkeys(("Optional", "OptionalGetElement", "OptionalHasElement"), Reason.OPTIONAL),
-    **dict.fromkeys(
-        ("ImageDecoder", "RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit"),
-        Reason.STRING),
-}  # fmt: skip
+_STRINGS = frozenset({"ImageDecoder", "RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit"})
 _DEPRECATED = ("GroupNormalization", "Scatter", "Upsample")  # at a version that models still hold
 _ATTRIBUTE_KINDS: Mapping[int, str] = {  # AttributeProto.AttributeType
     1: "a float", 2: "an int", 3: "a string", 4: "a tensor", 5: "a graph", 6: "floats", 7: "ints", 8: "strings",
@@ -51,31 +43,6 @@ _FOLDED = 64  # elements of a result that is computed at once, so that type rule
 _READ = 4096  # and of what it is computed from
 
 
-@dataclass(slots=True)
-class Scope:
-    """What names mean: in a graph, in a body (which sees the graph around it), or in a function (which does not)."""
-
-    opsets: Mapping[str, int]
-    values: dict[str, Value | None] = field(default_factory=dict)
-    around: Scope | None = None
-    hints: Mapping[str, Partial] = field(default_factory=dict)
-    attributes: Mapping[str, AttributeProto] | None = None  # of the call, in a function
-    depth: int = 0
-
-    def find(self, name: str) -> Value | None:
-        """The value of a name; raises BadModel for one that nothing has defined yet."""
-        scope: Scope | None = self
-        while scope is not None:
-            if name in scope.values:
-                return scope.values[name]
-            scope = scope.around
-        raise BadModel(f"it reads {name!r}, which is not defined before it")
-
-    @property
-    def version(self) -> int:
-        return self.opsets.get("", OPSET)
-
-
 class Reader:
     """Reads nodes into the current builder."""
 
@@ -83,11 +50,14 @@ class Reader:
         self.file = file
         self.folder = folder
         self.shapes = Shapes()
+        self.read = 0  # nodes so far
         self._functions = known
         self._sites = 0
+        self._unrolled = 0
 
     def nodes(self, nodes: Sequence[NodeProto], scope: Scope) -> None:
         """Read nodes in their order; their outputs enter the scope. Raises BadModel."""
+        self.read += len(nodes)
         for node in nodes:
             with self._named(node):
                 self._node(node, scope)
@@ -123,15 +93,17 @@ class Reader:
         schema = _schema(node.op_type, scope.version)
         if schema is None:
             raise BadModel(f"opset {scope.version} has no operator {node.op_type}")
-        if node.op_type in _REFUSED:
-            raise Refused(_REFUSED[node.op_type], f"dlc does not have {_REFUSED[node.op_type].value}")
+        if node.op_type in _STRINGS:
+            raise Refused(Reason.STRING, f"dlc does not have {Reason.STRING.value}")
         outputs = len(node.output)
         while outputs and not node.output[outputs - 1]:
             outputs -= 1
         self._check(node, schema)
         if node.op_type in control.READERS:
             converted(Application(node.op_type, schema.since_version, [], {}, outputs))
-            results: Sequence[Value] = control.READERS[node.op_type](self, node, scope)
+            results: Sequence[Found] = control.READERS[node.op_type](self, node, scope)
+        elif node.op_type in sequences.RESOLVED:
+            results = sequences.RESOLVED[node.op_type].rule(self, node, scope)
         elif _schema(node.op_type, OPSET) is None and node.op_type not in operators():
             if not self._expand(node, scope.version, scope):
                 raise Refused(Reason.OPSET, f"opset {schema.since_version} brought it, and gave it no function body")
@@ -149,10 +121,13 @@ class Reader:
             if name:
                 self.define(scope, name, value)
 
-    def define(self, scope: Scope, name: str, value: Value) -> None:
+    def define(self, scope: Scope, name: str, value: Found) -> None:
         """Give a value its name; raises BadModel for a name that is taken."""
-        if name in scope.values:
+        if name in scope.values or name in scope.held:
             raise BadModel(f"the name {name!r} is defined twice")
+        if not isinstance(value, Value):
+            scope.held[name] = value
+            return
         value = self.shapes.settled(value)
         scope.values[name] = value
         if scope.around is None and scope.attributes is None:
@@ -223,11 +198,11 @@ class Reader:
             raise BadModel(f"functions in functions, {inner.depth} deep; {functions.DEEPEST} is the most")
         for index, name in enumerate(function.input):
             given_name = node.input[index] if index < len(node.input) else ""
-            inner.values[name] = scope.find(given_name) if given_name else None
+            inner.bind(name, scope.anything(given_name) if given_name else None)
         self.nodes(function.node, inner)
         for name, inside in zip(node.output, function.output, strict=False):
             if name:
-                value = inner.find(inside)
+                value = inner.anything(inside)
                 if value is None:
                     raise BadModel(f"the function {function.name} does not give {inside!r}")
                 self.define(scope, name, value)
@@ -276,7 +251,7 @@ class Reader:
             for info, type in zip(proto.input, types, strict=True):
                 inner.values[info.name] = builder.input(info.name, type)
             self.contents(proto, inner)
-            outputs = {info.name: self.result(inner, info.name) for info in proto.output}
+            outputs = {info.name: self.tensor(inner, info.name) for info in proto.output}
         if len(outputs) != len(proto.output):
             raise BadModel(f"its body {proto.name!r} gives one value twice under one name")
         return builder.graph(proto.name, outputs)
@@ -300,11 +275,24 @@ class Reader:
         self.nodes(proto.node, scope)
 
     @staticmethod
-    def result(scope: Scope, name: str) -> Value:
-        value = scope.find(name)
+    def result(scope: Scope, name: str) -> Found:
+        value = scope.anything(name)
         if value is None:
             raise BadModel(f"its result {name!r} is missing")
         return value
+
+    def tensor(self, scope: Scope, name: str) -> Value:
+        """A result of a body that runs; raises Refused for a sequence or an optional value."""
+        value = self.result(scope, name)
+        if not isinstance(value, Value):
+            refuse(value, f"its body gives {name!r}")
+        return value
+
+    def unroll(self, count: int) -> None:
+        """Count what a model's sequences become: elements, and nodes of bodies. Raises BadModel for too many."""
+        self._unrolled += count
+        if self._unrolled > functions.MOST_NODES:
+            raise BadModel(f"the sequences of the model expand to more than {functions.MOST_NODES} nodes")
 
     @staticmethod
     def _check(node: NodeProto, schema: OpSchema) -> None:
@@ -390,4 +378,4 @@ def _folded(name: str, inputs: Sequence[Value | None], outputs: Sequence[Value])
     return [current().constant(array, value.dtype) for array, value in zip(arrays, outputs, strict=True)]
 
 
-__all__ = ["Reader", "Scope"]
+__all__ = ["Reader"]

@@ -326,7 +326,7 @@ def test_bad_models_are_refused_with_the_place(what: str) -> None:
 REFUSED = {
     Reason.STRING: model([N("StringConcat", ["x", "x"], ["y"])], {"x": ("string", [2])}, ["y"]),
     Reason.SEQUENCE: _one(N("SequenceConstruct", ["x"], ["y"])),
-    Reason.OPTIONAL: _one(N("OptionalHasElement", ["x"], ["y"])),
+    Reason.OPTIONAL: _one(N("Optional", ["x"], ["y"])),
     Reason.COMPLEX: model([N("Identity", ["x"], ["y"])], {"x": ("complex64", [2])}, ["y"]),
     Reason.SMALL_TYPE: model([N("Identity", ["x"], ["y"])], {"x": ("float8e5m2", [2])}, ["y"]),
     Reason.DOMAIN: model([N("Normalizer", ["x"], ["y"], domain="ai.onnx.ml")], {"x": ("float", [2])}, ["y"],
