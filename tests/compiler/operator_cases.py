@@ -264,6 +264,8 @@ def products() -> Iterator[Case]:
     for c in ((), (1,), (3, 1), (1, 5), (3, 5)):
         yield Case("Gemm", (draw(19, 3, 4), draw(20, 4, 5), draw(21, *c)), torch=lambda a, b, c: a @ b + c)
     yield Case("Gemm", (draw(19, 3, 4), draw(20, 4, 5)), torch=lambda a, b: a @ b, symbolic={3: "B"})
+    yield Case("Gemm", (draw(19, 3, 4), draw(20, 4, 5), draw(21, 5)), {"beta": 2.0}, lambda a, b, c: a @ b + 2 * c,
+               label="beta")  # fmt: skip
     equations: list[tuple[str, tuple[tuple[int, ...], ...]]] = [
         ("ij,jk->ik", ((3, 4), (4, 5))), ("bij,bjk->bik", ((2, 3, 4), (2, 4, 5))), ("ij->ji", ((3, 4),)),
         ("ij->i", ((3, 4),)), ("ij->", ((3, 4),)), ("i,j->ij", ((3,), (4,))), ("ij,kj,k->i", ((3, 4), (5, 4), (5,))),

@@ -140,3 +140,17 @@ def test_a_diagonal_takes_one_identity_matrix() -> None:
 def test_what_the_windows_of_a_transposed_convolution_reach_is_not_cut() -> None:
     graph = first_order(Case("ConvTranspose", (draw(1, 2, 3, 4), draw(2, 3, 2, 3)), {"strides": (2,)}))
     assert "Slice" not in {node.op for node in graph.nodes}
+
+
+@pytest.mark.parametrize("left", [(3, 4), (4,)], ids=str)
+@pytest.mark.parametrize("right", [(4, 5), (4,)], ids=str)
+def test_the_gradients_of_a_product_are_two_products(left: tuple[int, ...], right: tuple[int, ...]) -> None:
+    """A vector is a matrix and comes back by a change of its shape alone: nothing is summed, and matrices stay."""
+    with Builder() as b:
+        x, y = b.input("x", Type("f64", left)), b.input("y", Type("f64", right))
+        loss = op.ReduceSum(op.Sin(x @ y), keepdims=0)
+        graph = differentiate(b.graph("product", {"x": private.Gradient(loss, x), "y": private.Gradient(loss, y)}))
+    products = [node for node in graph.nodes if node.op == "Gemm"]
+    assert len(products) == 2 and "dlc.SumTo" not in {node.op for node in graph.nodes}
+    taken = {value.node.op for node in products for value in node.inputs if value is not None and value.node}
+    assert ("dlc.ReshapeTo" in taken) == (len(left) == 1 or len(right) == 1)
