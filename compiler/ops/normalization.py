@@ -153,7 +153,7 @@ def _(
 ) -> tuple[Value | None, ...]:  # fmt: skip
     """From the statistics of the forward pass: with r = 1 / deviation, n = (x - mean) * r and h = g * scale,
     dx = (h - mean(h) - n * mean(h * n)) * r. The mean moves by 1 / size with each element, r by -r^2 * n / size."""
-    full = node if len(node.outputs) == 3 else current().add(node.op, node.inputs, node.attributes, outputs=3)
+    full = current().add(node.op, node.inputs, node.attributes, outputs=3)
     mean, inverse = (each if each.dtype == x.dtype else op.Cast(each, to=x.dtype) for each in full.outputs[1:])
     axis %= x.type.rank
     inner, outer = range(axis, x.type.rank), range(axis)

@@ -11,6 +11,7 @@ from oracles import Case, assert_gradients, draw, first_order, second_order
 
 from dlc.compiler.build import Builder, op, private
 from dlc.compiler.evaluate import evaluate
+from dlc.compiler.passes.differentiate import differentiate
 from dlc.compiler.passes.lower import lower
 from dlc.compiler.registry import IllTyped
 from dlc.compiler.types import Type, symbol
@@ -92,10 +93,60 @@ def test_layer_norm_is_computed_once_where_its_statistics_are_there() -> None:
         y, _, _ = op.LayerNormalization(x, w, axis=1, outputs=3)
         loss = op.ReduceSum(y * y, keepdims=0)
         gradient = private.Gradient(loss, x)
-    from dlc.compiler.passes.differentiate import differentiate
-
     graph = differentiate(builder.graph("g", {"loss": loss, "dx": gradient}))
     assert sum(node.op == "LayerNormalization" for node in graph.nodes) == 1
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_each_output_of_layer_norm_alone_has_a_gradient(which: int) -> None:
+    builder = Builder()
+    with builder:
+        x = builder.input("x0", Type("f64", X.shape))
+        outputs = builder.add("LayerNormalization", [x, builder.constant(draw(8, 5))], outputs=3).outputs
+        loss = op.ReduceSum(op.Sin(outputs[which]), keepdims=0)
+        graph = differentiate(builder.graph("g", {"loss": loss, "x0": private.Gradient(loss, x)}))
+    assert_gradients(graph, {"x0": X})
+
+
+SHORT: dict[str, tuple[list[Any], dict[str, Any], int]] = {
+    "LayerNormalization": ([draw(8, 5), draw(9, 5)], {}, 3),
+    "GroupNormalization": ([C1, C2], {"num_groups": 2}, 1),
+    "InstanceNormalization": ([C1, C2], {}, 1),
+    "BatchNormalization": ([C1, C2, C3, C1], {"training_mode": 1}, 3),
+    "RMSNormalization": ([draw(8, 5)], {}, 1),
+}
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_statistics_of_short_floats_are_wider_and_their_gradients_are_not(name: str) -> None:
+    rest, attributes, outputs = SHORT[name]
+    results = []
+    for dtype in ("f16", "f64"):
+        builder = Builder()
+        with builder:
+            x = builder.input("x", Type(dtype, X.shape))
+            given = [builder.constant(each, dtype) for each in rest]
+            made = builder.add(name, [x, *given], attributes, outputs=outputs).outputs
+            parts = [op.ReduceSum(op.Cast(op.Sin(y), to="f64"), keepdims=0) for y in made]
+            loss = sum(parts[1:], parts[0])
+            graph = differentiate(builder.graph("g", {"dx": private.Gradient(loss, x)}))
+        assert graph.outputs["dx"].dtype == dtype
+        results.append(evaluate(graph, {"x": X.astype(Type(dtype, ()).numpy)})["dx"])
+    np.testing.assert_allclose(results[0], results[1], rtol=0.03, atol=0.03)
+
+
+def test_training_reads_the_centred_input_which_the_variance_needs_anyhow() -> None:
+    """So that x itself need not be kept for the gradient; at rest one operator does all."""
+    for training in (0, 1):
+        builder = Builder()
+        with builder:
+            x = builder.input("x", Type("f32", X.shape))
+            given = [builder.constant(each, "f32") for each in (C1, C2, C3, C1)]
+            y = op.BatchNormalization(x, *given, training_mode=training)
+            loss = op.ReduceSum(y * y, keepdims=0)
+            graph = lower(differentiate(builder.graph("g", {"y": y, "dx": private.Gradient(loss, x)})))
+        read = {node.inputs[0] for node in graph.nodes if node.op == "BatchNormalization"}
+        assert read and (x in read) == (not training)
 
 
 @pytest.mark.parametrize(
