@@ -19,6 +19,7 @@ from dlc.compiler.elaborate.context import Exhausted, Mode
 from dlc.compiler.elaborate.problems import Problem, Report
 from dlc.compiler.elaborate.search import Search, Space, search_of, space_of
 from dlc.compiler.elaborate.settings import check_settings
+from dlc.compiler.elaborate.successors import check_successors
 from dlc.compiler.lets import override
 from dlc.compiler.unit import Unit, elaborator, fail, outermost, position
 from dlc.dsl import ast, modules
@@ -146,6 +147,8 @@ class Program:
             except SourceError as error:
                 found.update(dict.fromkeys(error.diagnostics))
         check_settings(self.source.main, library().main, report)
+        for module in self.source.modules.values():
+            check_successors(module, report)
         found.update(dict.fromkeys(report.diagnostics))
         for attempt, names in attempts:
             for name in names:

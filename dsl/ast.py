@@ -471,3 +471,12 @@ def children(part: Syntax) -> Iterator[Syntax]:
         for item in value if isinstance(value, tuple) else (value,):
             if isinstance(item, Syntax):
                 yield item
+
+
+def walk(root: Syntax) -> Iterator[Syntax]:
+    """`root` and every part of it, in the order of the text."""
+    waiting = [root]
+    while waiting:
+        part = waiting.pop()
+        yield part
+        waiting.extend(reversed(list(children(part))))

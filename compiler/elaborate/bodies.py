@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dlc.compiler.elaborate import expressions
@@ -236,21 +236,32 @@ def _assert(e: Elaborator, statement: ast.Assert, frame: Frame) -> None:
         text = statement.message or "an assertion is about what is known while compiling"
         raise Problem("E0306", text, f"{unknown} is known only at run time")
     if holds is False:
-        raise Problem("E0311", statement.message or "an assertion does not hold", "this is false")
+        known = ", ".join(_known(statement.condition, frame))
+        text = statement.message or "an assertion does not hold"
+        raise Problem("E0311", text, "this is false", notes=(f"here {known}",) if known else ())
     raise Problem("E0306", "an assertion is about what is known while compiling", f"this is {describe(holds)}")
 
 
 def _unknown(condition: ast.Expr, frame: Frame) -> str | None:
     """A dimension in a condition whose size is not known here."""
-    waiting: list[ast.Syntax] = [condition]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, ast.Ref) and frame.scope.find(part.name) is None:
-            dim, _ = frame.dims.get(part.name, (0, None))
-            if isinstance(dim, Polynomial):
-                return part.name
-        waiting.extend(ast.children(part))
+    for name in _named(condition):
+        if frame.scope.find(name) is None and isinstance(frame.dims.get(name, (0, None))[0], Polynomial):
+            return name
     return None
+
+
+def _known(condition: ast.Expr, frame: Frame) -> Iterator[str]:
+    """What the names of a condition stand for, where those are numbers, texts or tensors: `C is 3`."""
+    for name in _named(condition):
+        binding = frame.scope.find(name)
+        value = binding.value if binding is not None else frame.dims.get(name, (None, None))[0]
+        if isinstance(value, int | float | str | Polynomial | Value):
+            yield f"{name} is {describe(value).removeprefix('the number ')}"
+
+
+def _named(condition: ast.Expr) -> Iterator[str]:
+    """The names in a condition, each once, in the order of the text."""
+    yield from dict.fromkeys(part.name for part in ast.walk(condition) if isinstance(part, ast.Ref))
 
 
 # ------------------------------------------------------------------------------------------------- types

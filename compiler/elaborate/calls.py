@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dlc.compiler.elaborate import bodies, expressions, instances
-from dlc.compiler.elaborate.arithmetic import NUMBER
+from dlc.compiler.elaborate import bodies, expressions, instances, kinds
 from dlc.compiler.elaborate.context import Elaborator, Frame
 from dlc.compiler.elaborate.entities import (
     POISON,
@@ -17,21 +15,17 @@ from dlc.compiler.elaborate.entities import (
     Function,
     Instance,
     Place,
-    Poison,
     Reader,
     Scope,
     Template,
     describe,
 )
+from dlc.compiler.elaborate.kinds import Signature, signature
 from dlc.compiler.elaborate.library.masks import insist
 from dlc.compiler.elaborate.problems import Application, Problem
 from dlc.compiler.graph import Value
-from dlc.compiler.types import Polynomial
 from dlc.dsl import ast
 from dlc.dsl.diagnostics import nearest
-
-HIDDEN = ("e", "frame", "written")
-"""Parameters of a Python function that the elaborator gives: itself, the frame, the arguments as they are written."""
 
 
 def call(e: Elaborator, expr: ast.Call, frame: Frame, place: Place | None = None) -> Any:
@@ -46,6 +40,8 @@ def apply(
     e: Elaborator, target: Any, first: Sequence[Any], args: tuple[ast.Arg, ...], span: ast.Span, frame: Frame
 ) -> Any:
     """Apply an instance or function to values that come before its written arguments."""
+    if isinstance(target, Distribution) and target.call is not None:
+        target = target.call
     if isinstance(target, Builtin):
         return _builtin(e, target, first, args, span, frame)
     positional, named = arguments(e, args, frame)
@@ -58,8 +54,6 @@ def apply(
         case Function():
             return _function(e, target, positional, named, args, span, frame)
         case Distribution():
-            if target.call is not None and len(positional) == 1 and not named:
-                return target.call(e, positional[0])
             raise Problem("E0208", f"`{target.name}` takes no settings", span=span)
         case Reader():
             raise Problem("E0206", "a reader stands in a `data` section, as a split: `train = csv(...)`", span=span)
@@ -160,27 +154,12 @@ def _too_many(what: str, declared: tuple[ast.Declared, ...], span: ast.Span | No
     return Problem("E0205", f"too many arguments for `{what}`", "one too many", span=span, notes=notes)
 
 
-_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
-    "int": ((int, Polynomial), "an integer"),
-    "float": ((*NUMBER.__args__, Value), "a number"),
-    "bool": ((bool,), "`true` or `false`"),
-    "string": ((str,), "a text"),
-}
-
-
 def _check_kind(what: str, setting: ast.Declared, value: Any, span: ast.Span) -> None:
-    """A setting declared `int`, `float`, `bool` or `string` takes that, a small one no block; raises Problem."""
+    """A setting takes what its kind says, a small one no block; raises Problem."""
     if isinstance(value, Template) and not setting.name.text[0].isupper():
         raise bodies.template_for(setting.name.text, value, span)
-    if setting.type is None or setting.type.name is None or setting.type.dims is not None or value is POISON:
-        return
-    kinds = _KINDS.get(setting.type.name.text)
-    if kinds is None:
-        return
-    fits = isinstance(value, kinds[0]) and (setting.type.name.text == "bool") == isinstance(value, bool)
-    if not fits and value is not None:
-        wanted = f"`{setting.name.text}` of `{what}` wants {kinds[1]}"
-        raise Problem("E0302", wanted, f"this is {describe(value)}", span=span)
+    if value is not POISON:
+        kinds.declared(what, setting, value, span)
 
 
 def _function(
@@ -236,71 +215,55 @@ def _builtin(
     e: Elaborator, function: Builtin, first: Sequence[Any], args: tuple[ast.Arg, ...], span: ast.Span, frame: Frame
 ) -> Any:
     """Call a function of the library that is written in Python, its arguments checked against its signature."""
-    parameters = inspect.signature(function.call).parameters
-    part = "part" in parameters
+    takes = signature(function)
+    part = "part" in takes.known
     positional: list[Any] = list(first)
     named: dict[str, Any] = {}
-    hidden = [name for name in HIDDEN if name in parameters]
-    kinds = {p.kind: name for name, p in parameters.items()}
-    variadic, open_ = inspect.Parameter.VAR_POSITIONAL in kinds, inspect.Parameter.VAR_KEYWORD in kinds
-    known = [name for name in parameters if name not in (*hidden, kinds.get(inspect.Parameter.VAR_KEYWORD))]
+    spans = [span] * len(positional)
+    places: dict[str, ast.Span] = {}
     for arg in args:
         value = expressions.evaluate(e, arg.value, frame, part=part)
         if arg.name is None:
+            if named:
+                raise Problem("E0205", "an argument without a name after one with a name", span=arg.span)
             positional.append(value)
-        elif arg.name.text not in known and not open_:
-            raise no_setting(function.name, arg.name.text, known, arg.name.span)
+            spans.append(arg.span)
+        elif arg.name.text not in takes.by_name and not takes.extra:
+            names = [name for name in takes.known if name in takes.by_name]
+            raise no_setting(function.name, arg.name.text, names, arg.name.span)
         elif arg.name.text in named:
             raise Problem("E0205", f"`{arg.name.text}` is given twice", span=arg.span)
         else:
             named[arg.name.text] = value
-    if any(isinstance(value, Poison) for value in (*positional, *named.values())):
+            places[arg.name.text] = arg.span
+    if any(value is POISON for value in (*positional, *named.values())):
         return POISON
-    if not variadic and len(positional) > len(known):
-        raise Problem(
-            "E0205", f"too many arguments for `{function.name}`", span=span, notes=(f"it has {_list(known)}",)
-        )
-    if not variadic:
-        doubled = [name for name in known[: len(positional)] if name in named]
-        if doubled:
-            raise Problem("E0205", f"`{doubled[0]}` is given twice", span=span)
-        wanted = [
-            n for n in known[len(positional) :] if n not in named and parameters[n].default is inspect.Parameter.empty
-        ]
-        if wanted:
-            raise Problem(
-                "E0205", f"`{function.name}` needs `{wanted[0]}`", span=span, notes=(f"it has {_list(known)}",)
-            )
-    if e.ragged and "mask" in parameters and not variadic:
-        default = parameters["axis"].default if "axis" in parameters else None
-        insist(e, function.name, dict(zip(known, positional, strict=False)) | named, default)
-    for key, value in (*zip(known, positional, strict=False), *named.items()):
-        _check_written(function.name, key, parameters.get(key), value, span)
+    _complete(function.name, takes, len(positional), places, spans, span)
+    given = dict(zip(takes.known, positional, strict=False)) | named
+    places = dict(zip(takes.known, spans, strict=False)) | places
+    takes.check(given, places)
+    if e.ragged and "mask" in takes.known:
+        insist(e, function.name, given, takes.defaults.get("axis"))
     extra: dict[str, Any] = {"e": e, "frame": frame, "written": args}
     try:
-        return function.call(*(extra[name] for name in hidden), *positional, **named)
-    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-        # The function was not made for such values. That is the caller's mistake, whatever Python says of it.
-        found = ", ".join(describe(value) for value in (*positional, *named.values()))
-        raise Problem("E0302", f"`{function.name}` cannot take these", f"given {found}", span=span) from error
+        return function.call(*(extra[name] for name in takes.hidden), *positional, **named)
+    except Problem as problem:
+        problem.span = problem.span or places.get(problem.argument)
+        raise
 
 
-_WRITTEN: dict[str, tuple[tuple[type, ...], str]] = {
-    "int": ((int, Polynomial), "an integer"),
-    "float": ((int, float), "a number that is known while compiling"),
-    "bool": ((bool,), "`true` or `false`"),
-    "str": ((str,), "a text"),
-}
-
-
-def _check_written(what: str, name: str, parameter: inspect.Parameter | None, value: Any, span: ast.Span) -> None:
-    """A Python function's parameter of a plain type takes that; raises Problem."""
-    if parameter is None or parameter.annotation not in _WRITTEN or parameter.kind is parameter.VAR_POSITIONAL:
-        return
-    kinds, wanted = _WRITTEN[parameter.annotation]
-    if not isinstance(value, kinds) or (parameter.annotation != "bool" and isinstance(value, bool)):
-        raise Problem("E0302", f"`{name}` of `{what}` wants {wanted}", f"this is {describe(value)}", span=span)
-
-
-def _list(names: list[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
+def _complete(
+    what: str, takes: Signature, count: int, named: Mapping[str, ast.Span], spans: Sequence[ast.Span], span: ast.Span
+) -> None:
+    """Every parameter has one argument, of `count` by position and those that are `named`; raises Problem."""
+    has = (f"it has {', '.join(f'`{name}`' for name in takes.known)}",) if takes.known else ()
+    if not takes.variadic and count > len(takes.known):
+        raise Problem("E0205", f"too many arguments for `{what}`", span=spans[len(takes.known)], notes=has)
+    for name in takes.known[:count]:
+        if name in named and name in takes.by_name:
+            raise Problem("E0205", f"`{name}` is given twice", span=named[name])
+    for name in takes.known[count:]:
+        if name in named and name not in takes.by_name:
+            raise Problem("E0205", f"`{name}` of `{what}` is given without its name", span=named[name])
+        if name not in named and name not in takes.defaults:
+            raise Problem("E0205", f"`{what}` needs `{name}`", span=span, notes=has)

@@ -50,21 +50,13 @@ def _from(start: ast.Declaration, module: Module, done: set[int]) -> Iterator[tu
 
 def _references(declaration: ast.Declaration, module: Module) -> Iterator[tuple[ast.Ref, ast.Declaration, Module]]:
     """The declarations that one names, in the order of the text, each with the module that declares it."""
-    parts = list(_parts(declaration))
+    parts = list(ast.walk(declaration))
     own = {name for part in parts for name in _given(part)}
     for part in parts:
         if isinstance(part, ast.Ref) and part.name not in own:
             target = module.scope.get(part.name)
             if isinstance(target, KINDS):
                 yield part, target, module.home[part.name]
-
-
-def _parts(root: ast.Syntax) -> Iterator[ast.Syntax]:
-    waiting = [root]
-    while waiting:
-        part = waiting.pop()
-        yield part
-        waiting.extend(reversed(list(ast.children(part))))
 
 
 def _given(part: ast.Syntax) -> Iterator[str]:

@@ -12,13 +12,14 @@ from dlc.compiler.elaborate.entities import (
     POISON,
     Binding,
     Instance,
+    PictureFile,
     Place,
     Reader,
     Scope,
     describe,
 )
-from dlc.compiler.elaborate.library import floating, function, tensor_of
-from dlc.compiler.elaborate.library.pictures import PictureFile
+from dlc.compiler.elaborate.kinds import Count, Floats
+from dlc.compiler.elaborate.library import function, tensor_of
 from dlc.compiler.elaborate.names import unknown
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.elaborate.splits import splits_of
@@ -199,43 +200,42 @@ def _is_picture(signature: ast.TypeExpr) -> bool:
 
 
 @function("decode_image")
-def decode_image(e: Elaborator, file: Any, channels: Any = None) -> Value:
+def decode_image(e: Elaborator, file: Any, channels: Count | None = None) -> Value:
     """The picture in a file of the record, [channels, height, width]: u8 in a u8 field, 0..1 in a field of floats."""
     if not isinstance(e.records, Records) or e.records.feeds is None:
         raise Problem("E0206", "`decode_image` reads a picture in a `data` section")
-    if channels not in (None, 1, 3, 4) or isinstance(channels, bool):
-        raise Problem("E0303", "a picture has 1, 3 or 4 channels", f"this is {describe(channels)}")
+    if channels not in (None, 1, 3, 4):
+        raise Problem("E0303", "a picture has 1, 3 or 4 channels", f"this is {channels}", argument="channels")
     name = file.record if isinstance(file, PictureFile) else ""
     if isinstance(file, Value) and (e.records.reader is None or e.records.reader.open):
         name = next((key for key, value in e.records.inputs.items() if value is file), "")
     if not name:
         help = "`raw.file` of a `folder`, or a column with names of files of a `csv`"
-        raise Problem("E0302", "`decode_image` wants a file", f"this is {describe(file)}", help=help)
+        raise Problem("E0302", "`decode_image` wants a file", f"this is {describe(file)}", help=help, argument="file")
     return e.records.decoded(e, name, channels)
 
 
 @function("columns")
 def columns(e: Elaborator, *names: Any) -> Value:
-    if not isinstance(e.records, Records):
+    if not isinstance(e.records, Records) or e.records.feeds is None:
         raise Problem("E0206", "`columns` reads a table in a `data` section")
     return e.records.columns(e, names)
 
 
 @function("standardize")
-def standardize(e: Elaborator, x: Any) -> Value:
+def standardize(e: Elaborator, x: Floats) -> Value:
     """(x - mean) / deviation over the training split, of each number of a vector, or each channel of a picture.
 
     The constants are fitted when data is prepared.
     """
     if not isinstance(e.records, Records) or e.records.feeds is None:
         raise Problem("E0206", "`standardize` belongs into a `data` section, where the training split is known")
-    value = floating(x, "standardize")
-    if value.type.rank > 1 and not isinstance(value.shape[0], int):
-        raise Problem("E0303", "`standardize` wants a known number of channels", f"this is {value.type}")
     # Of a picture [C, H, W] each channel has its constants, each element of a vector.
-    type = value.type.with_shape((*value.shape[:1], *[1] * (value.type.rank - 1)))
+    type = x.type.with_shape((*x.shape[:1], *[1] * (x.type.rank - 1)))
+    if not type.is_static:
+        raise Problem("E0303", "`standardize` wants a known number of channels", f"this is {x.type}")
     plan, base = e.records.plan, e.records.feeds_address
-    needs = {each for node in topological([value]) for each in node.operands()} | {value}
+    needs = {each for node in topological([x]) for each in node.operands()} | {x}
     if any(e.builder.names.get(each) in plan.fitted for each in needs):
         raise Problem("E0303", "a value cannot be standardized twice", "it depends on fitted constants already")
     number = sum(name.startswith(f"{base}.mean") for name in plan.fitted) + 1
@@ -244,33 +244,34 @@ def standardize(e: Elaborator, x: Any) -> Value:
     for statistic in ("mean", "std"):
         address = f"{base}.{statistic}{suffix}"
         plan.fitted[address] = {
-            "dtype": value.dtype,
+            "dtype": x.dtype,
             "shape": list(type.static_shape()),
             "statistic": statistic,
             "of": f"{base}:fit{suffix}",
         }
         inputs.append(e.builder.input(address, type))
-    e.records.fitting[f"{base}:fit{suffix}"] = value
-    return (value - inputs[0]) / inputs[1]
+    e.records.fitting[f"{base}:fit{suffix}"] = x
+    return (x - inputs[0]) / inputs[1]
 
 
 @function("normalize")
-def normalize(e: Elaborator, x: Any, mean: Any, std: Any) -> Value:
+def normalize(e: Elaborator, x: Floats, mean: Any, std: Any) -> Value:
     """(x - mean) / std with given constants, one a channel: the channels are the first axis of `[C, H, W]`."""
-    value = floating(x, "normalize")
     sides = []
-    for numbers in (mean, std):
+    for name, numbers in (("mean", mean), ("std", std)):
         each = numbers if isinstance(numbers, list | tuple) else [numbers]
         wrong = [n for n in each if isinstance(n, bool) or not isinstance(n, int | float)]
-        wrong = wrong or [n for n in each if numbers is std and n == 0]
         if wrong:
-            raise Problem("E0302", "`normalize` wants numbers, and no deviation of 0", f"one is {describe(wrong[0])}")
-        if value.type.rank and len(each) not in (1, value.shape[0]):
-            raise Problem("E0301", f"{len(each)} numbers for the channels of {value.type}")
-        constant = e.builder.constant([float(number) for number in each], value.dtype)
-        behind = max(value.type.rank - 1, 0)
-        sides.append(private.ReshapeTo(constant, shape=(len(each), *[1] * behind)) if behind else constant)
-    return (value - sides[0]) / sides[1]
+            text = f"`{name}` of `normalize` wants numbers, one for each channel or one for all"
+            raise Problem("E0302", text, f"one is {describe(wrong[0])}", argument=name)
+        low = [n for n in each if name == "std" and n <= 0]
+        if low:
+            raise Problem("E0303", "`std` of `normalize` wants numbers above 0", f"one is {low[0]}", argument=name)
+        if len(each) != 1 and (not x.shape or len(each) != x.shape[0]):
+            raise Problem("E0301", f"{len(each)} numbers for the channels of {x.type}", argument=name)
+        constant = e.builder.constant([float(number) for number in each], x.dtype)
+        sides.append(private.ReshapeTo(constant, shape=(len(each), *[1] * (x.type.rank - 1)) if x.shape else ()))
+    return (x - sides[0]) / sides[1]
 
 
 def prepare(e: Elaborator, data: ast.Data, module: Module) -> tuple[dict[str, Value], Plan]:

@@ -189,7 +189,7 @@ class Distribution:
 
     name: str
     make: Callable[[Type, str], Value]
-    call: Callable[..., Any] | None = None
+    call: Builtin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +199,13 @@ class Direction:
     word: str
     split: str
     metric: str
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFile:
+    """A file of a picture in a decoded record: what `decode_image` takes."""
+
+    record: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +229,12 @@ def describe(value: Any) -> str:
             return f'the text "{value}"'
         case None:
             return "`none`"
-        case list() | tuple():
+        case list() | tuple() | range():
             return f"a {type(value).__name__} of {len(value)}"
+        case PictureFile():
+            return f"the file of a picture, `raw.{value.record}`"
+        case Reader():
+            return f"`{value.fn.name.text}`, which reads data"
         case Template():
             return f"the block `{value.name}`"
         case Instance():

@@ -6,11 +6,12 @@ from typing import Any
 
 from dlc.compiler.build import ints, op
 from dlc.compiler.elaborate import calls, instances, stages
-from dlc.compiler.elaborate.arithmetic import binary, shown, tensor, truth, unary
+from dlc.compiler.elaborate.arithmetic import COMPARE, binary, shown, tensor, truth, unary
 from dlc.compiler.elaborate.context import DEPTH_LIMIT, Elaborator, Frame
 from dlc.compiler.elaborate.entities import POISON, Binding, Direction, Instance, Place, Poison, Scope, describe
 from dlc.compiler.elaborate.names import find, unknown
 from dlc.compiler.elaborate.problems import Problem
+from dlc.compiler.elaborate.successors import misnamed
 from dlc.compiler.graph import Value
 from dlc.compiler.registry import IllTyped
 from dlc.compiler.types import Dim, Polynomial
@@ -19,7 +20,8 @@ from dlc.dsl.diagnostics import Label, nearest
 
 DOING = {
     "+": "adding", "-": "subtracting", "*": "multiplying by", "/": "dividing by", "//": "dividing by",
-    "%": "dividing by", "**": "raising to", "@": "multiplying by",
+    "%": "dividing by", "**": "raising to", "@": "multiplying by", "and": "combining with", "or": "combining with",
+    **dict.fromkeys(COMPARE, "comparing with"),
 }  # fmt: skip
 
 
@@ -29,11 +31,17 @@ def evaluate(e: Elaborator, expr: ast.Expr, frame: Frame, *, place: Place | None
     `place` is where an instance that this very expression makes belongs (it was assigned to a name, or passed through
     a setting). With `part`, a name that `as` gave to an instance is that instance and not its value.
     """
+    if isinstance(expr, ast.Literal_):
+        return expr.value
     e.depth += 1
     try:
         if e.depth > DEPTH_LIMIT:
             problem = Problem("E0310", "these values are nested too deeply", f"more than {DEPTH_LIMIT} levels")
             raise e.exhausted(problem, expr.span)
+        if isinstance(expr, ast.Ref):
+            binding = find(e, frame, expr.name, expr.span)
+            binding.used = True
+            return binding.instance if part and binding.instance is not None else binding.value
         with e.builder.at(None if frame.library else expr.span):
             return _evaluate(e, expr, frame, place, part)
     except Problem as problem:
@@ -47,12 +55,6 @@ def evaluate(e: Elaborator, expr: ast.Expr, frame: Frame, *, place: Place | None
 
 def _evaluate(e: Elaborator, expr: ast.Expr, frame: Frame, place: Place | None, part: bool) -> Any:
     match expr:
-        case ast.Literal_():
-            return expr.value
-        case ast.Ref():
-            binding = find(e, frame, expr.name, expr.span)
-            binding.used = True
-            return binding.instance if part and binding.instance is not None else binding.value
         case ast.Group():
             return evaluate(e, expr.inner, frame, place=place, part=part)
         case ast.Call():
@@ -82,6 +84,8 @@ def _evaluate(e: Elaborator, expr: ast.Expr, frame: Frame, place: Place | None, 
         case ast.Repeat() | ast.For():
             return stages.loop_instance(e, expr, frame, place)
         case ast.Scan():
+            for problem in misnamed(expr):
+                raise problem
             raise Problem("E0206", "`scan` is not there yet", "recurrence comes with a later version of dlc")
     raise AssertionError(type(expr))
 

@@ -14,7 +14,8 @@ NOTED = 3
 class Problem(Exception):
     """A mistake in a `.net` file that has no place yet, or one that names its own.
 
-    `label` is what is written under the span; `secondary` are the reasons with their places.
+    `label` is what is written under the span; `secondary` are the reasons with their places. `argument` names the
+    parameter of a library function that the mistake is about: it is shown where that is written.
     """
 
     def __init__(
@@ -27,6 +28,7 @@ class Problem(Exception):
         secondary: tuple[Label, ...] = (),
         notes: tuple[str, ...] = (),
         help: str | None = None,
+        argument: str = "",
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -36,6 +38,7 @@ class Problem(Exception):
         self.secondary = secondary
         self.notes = notes
         self.help = help
+        self.argument = argument
 
 
 class Reported(Problem):

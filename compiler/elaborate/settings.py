@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 
-from dlc.compiler.elaborate.calls import HIDDEN, no_setting
+from dlc.compiler.elaborate.calls import no_setting
 from dlc.compiler.elaborate.entities import Builtin
+from dlc.compiler.elaborate.kinds import signature
 from dlc.compiler.elaborate.library import BUILTINS
 from dlc.compiler.elaborate.problems import Report
 from dlc.dsl import ast
@@ -19,7 +19,7 @@ def check_settings(module: Module, library: Module, report: Report) -> None:
         if not isinstance(declaration, ast.Block | ast.Fn):
             continue
         own = {name.text for name in _given(declaration)}
-        for part in _parts(declaration):
+        for part in ast.walk(declaration):
             if isinstance(part, ast.Call) and isinstance(part.target, ast.Ref) and part.target.name not in own:
                 known = _settings(part.target.name, module, library)
                 for arg in part.args:
@@ -28,17 +28,9 @@ def check_settings(module: Module, library: Module, report: Report) -> None:
                         report.add(problem, arg.name.span)
 
 
-def _parts(root: ast.Syntax) -> Iterator[ast.Syntax]:
-    waiting = [root]
-    while waiting:
-        part = waiting.pop()
-        yield part
-        waiting.extend(ast.children(part))
-
-
 def _given(declaration: ast.Block | ast.Fn) -> Iterator[ast.Name]:
     """The names that the declaration gives itself."""
-    for part in _parts(declaration):
+    for part in ast.walk(declaration):
         match part:
             case ast.Declared(name=name):
                 yield name
@@ -55,8 +47,6 @@ def _settings(name: str, module: Module, library: Module) -> list[str] | None:
         return [param.name.text for param in declaration.params]
     builtin = BUILTINS.get(name)
     if isinstance(builtin, Builtin):
-        parameters = inspect.signature(builtin.call).parameters
-        if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
-            return None
-        return [each for each in parameters if each not in HIDDEN]
+        takes = signature(builtin)
+        return None if takes.extra else [each for each in takes.known if each in takes.by_name]
     return None

@@ -56,7 +56,8 @@ def _stage(e: Elaborator, stage: ast.Stage, value: Any, frame: Frame, place: Pla
     if not frame.library:
         label = made.address if made is not None else _label(step)
         kind = result.type if isinstance(result, Value) else None
-        owned, nodes = tuple(islice(e.parameters, weights, None)), tuple(e.builder.made[before:])
+        new = islice(reversed(e.parameters), len(e.parameters) - weights)  # from the end: there may be thousands before
+        owned, nodes = tuple(new)[::-1], tuple(e.builder.made[before:])
         inner = len(e.stages) - index
         line = Stage(_kind(step, made), label, str(frame.place), kind, owned, nodes, inner, step.span)
         e.stages.insert(index, line)

@@ -48,8 +48,6 @@ EXPECTED = {
     "wiring": Expected("E0601", 11, 15, ((3, 10), (7, 16)), ("`mnist.image` does not fit `tiny.image`",)),
 }
 
-PENDING = {"next": "a `scan` in a block that no net uses is not looked into"}
-
 
 def messages(name: str) -> list[Diagnostic]:
     with pytest.raises(SourceError) as caught:
@@ -57,12 +55,7 @@ def messages(name: str) -> list[Diagnostic]:
     return list(caught.value.diagnostics)
 
 
-def cases() -> list[object]:
-    marks = {name: [pytest.mark.xfail(reason=reason, strict=True)] for name, reason in PENDING.items()}
-    return [pytest.param(name, marks=marks.get(name, []), id=name) for name in EXPECTED]
-
-
-@pytest.mark.parametrize("name", cases())
+@pytest.mark.parametrize("name", EXPECTED)
 def test_the_first_message(name: str) -> None:
     expected = EXPECTED[name]
     first, *others = messages(name)

@@ -186,23 +186,23 @@ def test_in_the_section_of_data_they_are_accepted(call: str) -> None:
 
 
 @pytest.mark.parametrize(("call", "code", "words"), [
-    ("random_flip(1.5)", "E0303", "a chance lies between 0 and 1"),
-    ("random_flip(-0.1)", "E0303", "a chance lies between 0 and 1"),
-    ("random_flip(true)", "E0303", "a chance lies between 0 and 1"),
-    ("random_crop(0)", "E0303", "`size` is an integer of 1 or more"),
-    ("random_crop(2.0)", "E0303", "`size` is an integer of 1 or more"),
-    ("random_crop(4, pad=-1)", "E0303", "`pad` is an integer of 0 or more"),
+    ("random_flip(1.5)", "E0303", "`chance` of `random_flip` wants a number from 0 to 1"),
+    ("random_flip(-0.1)", "E0303", "`chance` of `random_flip` wants a number from 0 to 1"),
+    ("random_flip(true)", "E0302", "`chance` of `random_flip` wants a number from 0 to 1"),
+    ("random_crop(0)", "E0303", "`size` of `random_crop` wants an integer of 1 or more"),
+    ("random_crop(2.0)", "E0302", "`size` of `random_crop` wants an integer of 1 or more"),
+    ("random_crop(4, pad=-1)", "E0303", "`pad` of `random_crop` wants an integer of 0 or more"),
     ("random_crop(5)", "E0301", "a crop of 5 does not fit into 4 x 4"),
     ("random_crop(7, pad=1)", "E0301", "a crop of 7 does not fit into 6 x 6"),
     ("random_crop(3)", "E0602", "`image` is f32[B, 2, 4, 4], and would become"),
-    ("random_resized_crop(0)", "E0303", "`size` is an integer of 1 or more"),
+    ("random_resized_crop(0)", "E0303", "`size` of `random_resized_crop` wants an integer from 1 to 65,535"),
     ("random_resized_crop(3)", "E0602", "`image` is f32[B, 2, 4, 4], and would become"),
     ("random_resized_crop(4, scale=0.5)", "E0303", "`scale` is a list of two numbers above 0 up to 1"),
     ("random_resized_crop(4, scale=[0.5, 2])", "E0303", "`scale` is a list of two numbers above 0 up to 1"),
     ("random_resized_crop(4, ratio=[2, 1])", "E0303", "`ratio` begins with the lesser number"),
     ("random_resized_crop(4, ratio=[0, 1])", "E0303", "`ratio` is a list of two numbers above 0"),
-    ("color_jitter(1)", "E0303", "a strength is at least 0 and below 1"),
-    ("color_jitter(-0.5)", "E0303", "a strength is at least 0 and below 1"),
+    ("color_jitter(1)", "E0303", "`strength` of `color_jitter` wants a number of 0 or more and below 1"),
+    ("color_jitter(-0.5)", "E0303", "`strength` of `color_jitter` wants a number of 0 or more and below 1"),
 ])  # fmt: skip
 def test_wrong_settings(call: str, code: str, words: str) -> None:
     problem = problems(TEXT % call)[0]

@@ -260,7 +260,7 @@ MISTAKES = [
     ("pad(x, before=-1)", "E0303", "`before`"),
     ("pad(x, before=6, mode=\"reflect\")", "E0303", "cannot be mirrored"),
     ("pad(x, before=1, mode=\"mirror\")", "E0303", "constant, reflect or edge"),
-    ("tile(x, 0)", "E0303", "how often"),
+    ("tile(x, 0)", "E0303", "`n` of `tile` wants an integer of 1 or more"),
     ("upsample(x[:, :, 0], 2)", "E0301", "spatial axis"),
     ("upsample(x, [2, 2])", "E0303", "2 numbers for 1 axes"),
     ("sinusoid(4, 7)", "E0303", "even"),

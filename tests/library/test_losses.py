@@ -142,7 +142,7 @@ def test_settings_that_make_no_sense_are_refused() -> None:
     assert mistake("mse(x, x, mask=x)", x=x).code == "E0308"
     assert "`smoothing`" in mistake("cross_entropy(x, argmax(x), smoothing=1.5)", x=x).message
     assert "smoothing" in mistake("binary_cross_entropy(x, x, smoothing=-1)", x=x).message
-    assert "beta is positive" in mistake("smooth_l1(x, x, beta=0)", x=x).message
+    assert "`beta` of `smooth_l1` wants a number above 0" in mistake("smooth_l1(x, x, beta=0)", x=x).message
     assert mistake("mse(x, x, redcue=sum)", x=x).code == "E0203"
 
 

@@ -139,11 +139,11 @@ def test_two_of_them_have_names_of_their_own(tiny: Make) -> None:
         ("plateau(dev.loss, lr)", "E0302", "wants a direction"),
         ("plateau(0.1, lr)", "E0302", "wants a direction"),
         ("plateau(lowest(dev.los), lr)", "E0201", "los"),
-        ("plateau(lowest(dev.loss), 0)", "E0303", "`value` of `plateau` is more than 0"),
-        ("plateau(lowest(dev.loss), lr, factor=1.5)", "E0303", "`factor` of `plateau` is between 0 and 1"),
-        ("plateau(lowest(dev.loss), lr, patience=-1)", "E0303", "`patience` of `plateau` is 0 or more"),
+        ("plateau(lowest(dev.loss), 0)", "E0303", "`value` of `plateau` wants a number above 0"),
+        ("plateau(lowest(dev.loss), lr, factor=1.5)", "E0303", "`factor` of `plateau` is less than 1"),
+        ("plateau(lowest(dev.loss), lr, patience=-1)", "E0303", "`patience` of `plateau` wants an integer of 0"),
         ("plateau(lowest(dev.loss), lr, patience=1.5)", "E0302", "`patience` of `plateau` wants an integer"),
-        ("plateau(lowest(dev.loss), step * lr)", "E0302", "known while compiling"),
+        ("plateau(lowest(dev.loss), step * lr)", "E0306", "known while compiling"),
     ],
 )
 def test_mistakes_in_its_settings(tiny: Make, text: str, code: str, words: str) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 from dlc.compiler.build import current, ints, op, private
 from dlc.compiler.elaborate.context import Elaborator
 from dlc.compiler.elaborate.entities import describe
-from dlc.compiler.elaborate.library.functions import floating, function
+from dlc.compiler.elaborate.kinds import Count, Floats, Fraction, Natural, Share, Side
+from dlc.compiler.elaborate.library.functions import function
 from dlc.compiler.elaborate.library.random import uniform_bits
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
@@ -17,11 +18,10 @@ from dlc.compiler.types import Dim
 BITS = 2**31
 
 
-def _pictures(e: Elaborator, x: Any, what: str) -> Value:
+def _pictures(e: Elaborator, value: Value, what: str) -> Value:
     """A batch `[B, C, H, W]` in an `augment` section; raises Problem."""
     if not e.augmenting:
         raise Problem("E0206", f"`{what}` belongs into the `augment` section of data", "it draws anew at every step")
-    value = floating(x, what)
     if value.type.rank != 4 or not all(isinstance(dim, int) for dim in value.shape[1:]):
         raise Problem("E0301", f"`{what}` wants pictures `[B, C, H, W]` of one size", f"this is {value.type}")
     return value
@@ -34,28 +34,24 @@ def _per_row(e: Elaborator, x: Value) -> Value:
 
 
 @function("random_flip")
-def random_flip(e: Elaborator, x: Any, chance: Any = 0.5) -> Value:
+def random_flip(e: Elaborator, x: Floats, chance: Share = 0.5) -> Value:
     """Each picture is mirrored left to right with probability `chance`."""
     value = _pictures(e, x, "random_flip")
-    if isinstance(chance, bool) or not isinstance(chance, int | float) or not 0 <= chance <= 1:
-        raise Problem("E0303", "a chance lies between 0 and 1", f"this is {describe(chance)}")
     mirrored = op.Slice(value, ints(-1), ints(-(2**62)), ints(3), ints(-1))
     return op.Where(_per_row(e, value) < float(chance), mirrored, value)
 
 
 @function("random_crop")
-def random_crop(e: Elaborator, x: Any, size: Any, pad: Any = 0) -> Value:
+def random_crop(e: Elaborator, x: Floats, size: Count, pad: Natural = 0) -> Value:
     """Each picture is padded with zeros on every side and cut to `size` x `size` at a place of its own."""
     value = _pictures(e, x, "random_crop")
-    for name, number, least in (("size", size, 1), ("pad", pad, 0)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < least:
-            raise Problem("E0303", f"`{name}` is an integer of {least} or more", f"this is {describe(number)}")
     if pad:
         value = op.Pad(value, ints(0, 0, pad, pad, 0, 0, pad, pad))
     rows, channels, height, width = value.shape
     assert isinstance(height, int) and isinstance(width, int)
     if size > height or size > width:
-        raise Problem("E0301", f"a crop of {size} does not fit into {height} x {width}", f"this is {value.type}")
+        text = f"a crop of {size} does not fit into {height} x {width}"
+        raise Problem("E0301", text, f"this is {value.type}", argument="size")
     down, right = _offsets(e, rows, height - size), _offsets(e, rows, width - size)
     steps = current().constant(range(size), "i64")
     place = (down + private.ReshapeTo(steps, shape=(size, 1))) * width + (right + steps)  # [B, size, size]
@@ -73,15 +69,15 @@ def _offsets(e: Elaborator, rows: Dim, most: int) -> Value:
 
 
 @function("random_resized_crop")
-def random_resized_crop(e: Elaborator, x: Any, size: Any, scale: Any = (0.08, 1), ratio: Any = (3 / 4, 4 / 3)) -> Value:
+def random_resized_crop(
+    e: Elaborator, x: Floats, size: Side, scale: Any = (0.08, 1), ratio: Any = (3 / 4, 4 / 3)
+) -> Value:
     """A part of each picture, resized to `size` x `size` as `resize` does it (Szegedy et al., 2014, section 6).
 
     The part's share of the area is uniform in `scale`, its width by its height is in `ratio`, uniform by logarithm. A
     side that would be longer than the picture's becomes as long as that.
     """
     value = _pictures(e, x, "random_resized_crop")
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise Problem("E0303", "`size` is an integer of 1 or more", f"this is {describe(size)}")
     low, high = _bounds("scale", scale, 1.0)
     narrow, wide = (math.log(each) for each in _bounds("ratio", ratio, math.inf))
     height, width = value.shape[2:]
@@ -99,9 +95,11 @@ def _bounds(name: str, value: Any, most: float) -> tuple[float, float]:
     numbers = list(value) if isinstance(value, list | tuple) else []
     if len(numbers) != 2 or not all(isinstance(each, int | float) and 0 < each <= most for each in numbers):
         limit = " up to 1" if most == 1 else ""
-        raise Problem("E0303", f"`{name}` is a list of two numbers above 0{limit}", f"this is {describe(value)}")
+        text = f"`{name}` is a list of two numbers above 0{limit}"
+        raise Problem("E0303", text, f"this is {describe(value)}", argument=name)
     if numbers[0] > numbers[1]:
-        raise Problem("E0303", f"`{name}` begins with the lesser number", f"this is {describe(value)}")
+        text = f"`{name}` begins with the lesser number"
+        raise Problem("E0303", text, f"this is {describe(value)}", argument=name)
     return float(numbers[0]), float(numbers[1])
 
 
@@ -123,11 +121,9 @@ def _part(e: Elaborator, value: Value, length: int, wanted: Value, size: int) ->
 
 
 @function("color_jitter")
-def color_jitter(e: Elaborator, x: Any, strength: Any) -> Value:
+def color_jitter(e: Elaborator, x: Floats, strength: Fraction) -> Value:
     """Brightness and contrast of each picture are scaled by factors of their own in 1 +- `strength`."""
     value = _pictures(e, x, "color_jitter")
-    if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 <= strength < 1:
-        raise Problem("E0303", "a strength is at least 0 and below 1", f"this is {describe(strength)}")
     brightness, contrast = ((_per_row(e, value) * 2.0 - 1.0) * float(strength) + 1.0 for _ in range(2))
     bright = value * brightness
     middle = op.ReduceMean(bright, ints(1, 2, 3), keepdims=1)

@@ -10,6 +10,7 @@ from dlc.compiler.build import op, private
 from dlc.compiler.elaborate.arithmetic import pair, stretch, tensor
 from dlc.compiler.elaborate.context import Elaborator
 from dlc.compiler.elaborate.entities import Builtin, describe
+from dlc.compiler.elaborate.kinds import Element, Floats, Tensor
 from dlc.compiler.elaborate.library.functions import BUILTINS, floating, function, tensor_of
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
@@ -44,7 +45,7 @@ for _name, _operator, _python in (
 
 @function("abs")
 def absolute(x: Any) -> Any:
-    return abs(x) if isinstance(x, int | float) else op.Abs(tensor_of(x, "abs"))
+    return abs(x) if isinstance(x, int | float) and not isinstance(x, bool) else op.Abs(tensor_of(x, "abs"))
 
 
 @function("square")
@@ -56,49 +57,47 @@ def square(x: Any) -> Any:
 
 
 @function("leaky_relu")
-def leaky_relu(x: Any, slope: float = 0.01) -> Value:
-    return op.LeakyRelu(floating(x, "leaky_relu"), alpha=float(slope))
+def leaky_relu(x: Floats, slope: float = 0.01) -> Value:
+    return op.LeakyRelu(x, alpha=float(slope))
 
 
 @function("elu")
-def elu(x: Any, alpha: float = 1.0) -> Value:
-    return op.Elu(floating(x, "elu"), alpha=float(alpha))
+def elu(x: Floats, alpha: float = 1.0) -> Value:
+    return op.Elu(x, alpha=float(alpha))
 
 
 @function("relu6")
-def relu6(x: Any) -> Value:
-    return op.Clip(floating(x, "relu6"), 0.0, 6.0)
+def relu6(x: Floats) -> Value:
+    return op.Clip(x, 0.0, 6.0)
 
 
 @function("hardsigmoid")
-def hardsigmoid(x: Any) -> Value:
+def hardsigmoid(x: Floats) -> Value:
     """x / 6 + 1/2 between 0 and 1 (Howard et al., 2019, section 5.2)."""
-    return op.HardSigmoid(floating(x, "hardsigmoid"), alpha=1 / 6, beta=0.5)
+    return op.HardSigmoid(x, alpha=1 / 6, beta=0.5)
 
 
 @function("silu")
-def silu(x: Any) -> Value:
+def silu(x: Floats) -> Value:
     """x * sigmoid(x) (Elfwing et al., 2018)."""
-    value = floating(x, "silu")
-    return value * op.Sigmoid(value)
+    return x * op.Sigmoid(x)
 
 
 @function("prelu")
-def prelu(x: Any, slope: Any) -> Value:
+def prelu(x: Floats, slope: Floats) -> Value:
     """x where it is positive, elsewhere x times the slope of its channel, which is axis 1 (He et al., 2015)."""
-    value, each = floating(x, "prelu"), floating(slope, "prelu")
-    channels = value.shape[1] if value.type.rank > 1 else 1
-    if each.type.rank != 1 or each.shape[0] not in (1, channels):
-        raise Problem("E0301", "`prelu` takes one slope, or one for each channel", f"{each.type} for {value.type}")
-    behind = [1] * max(value.type.rank - 2, 0)
-    return op.PRelu(value, each if not behind else private.ReshapeTo(each, shape=(*each.shape, *behind)))
+    channels = x.shape[1] if x.type.rank > 1 else 1
+    if slope.type.rank != 1 or slope.shape[0] not in (1, channels):
+        text = "`prelu` takes one slope, or one for each channel"
+        raise Problem("E0301", text, f"{slope.type} for {x.type}", argument="slope")
+    behind = [1] * max(x.type.rank - 2, 0)
+    return op.PRelu(x, slope if not behind else private.ReshapeTo(slope, shape=(*slope.shape, *behind)))
 
 
 @function("gelu")
-def gelu(x: Any) -> Value:
+def gelu(x: Floats) -> Value:
     """x * Phi(x), exactly (Hendrycks & Gimpel, 2016)."""
-    value = floating(x, "gelu")
-    return value * 0.5 * (op.Erf(value * math.sqrt(0.5)) + 1.0)
+    return x * 0.5 * (op.Erf(x * math.sqrt(0.5)) + 1.0)
 
 
 @function("identity")
@@ -107,8 +106,8 @@ def identity(x: Any) -> Any:
 
 
 @function("detach")
-def detach(x: Any) -> Value:
-    return private.Detach(tensor_of(x, "detach"))
+def detach(x: Tensor) -> Value:
+    return private.Detach(x)
 
 
 def _extreme(name: str, operator: str, python: Callable[[Any, Any], Any]) -> None:
@@ -133,9 +132,10 @@ _extreme("maximum", "Max", max)
 
 
 @function("clip")
-def clip(x: Any, low: float, high: float) -> Value:
-    value = tensor_of(x, "clip")
-    return op.Clip(value, low, high)
+def clip(x: Tensor, low: float, high: float) -> Value:
+    if low > high:
+        raise Problem("E0303", f"nothing lies between {low} and {high}", "`low` is above `high`", argument="high")
+    return op.Clip(x, tensor(low, x.dtype, "`low`"), tensor(high, x.dtype, "`high`"))
 
 
 @function("where")
@@ -145,7 +145,8 @@ def where(e: Elaborator, condition: Any, a: Any, b: Any) -> Any:
         return a if condition else b
     chosen = tensor_of(condition, "where")
     if chosen.dtype != "bool":
-        raise Problem("E0302", "`where` chooses by truth values", f"the condition is {chosen.type}")
+        text = "`where` chooses by truth values"
+        raise Problem("E0302", text, f"the condition is {chosen.type}", argument="condition")
     like = next((side.dtype for side in (a, b) if isinstance(side, Value)), e.mode.working)
     x, y = tensor(a, like), tensor(b, like)
     x, y = pair(x, y, "chosen between")
@@ -154,8 +155,8 @@ def where(e: Elaborator, condition: Any, a: Any, b: Any) -> Any:
 
 
 @function("cast")
-def cast(x: Any, to: str) -> Value:
-    return op.Cast(tensor_of(x, "cast"), to=to)
+def cast(e: Elaborator, x: Tensor, to: Element) -> Value:
+    return op.Cast(x, to=e.mode.working if to == "f32" else to)
 
 
 @function("float")

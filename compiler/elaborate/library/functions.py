@@ -7,17 +7,25 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from dlc.compiler.elaborate.entities import Builtin, describe
+from dlc.compiler.elaborate.kinds import Axes, Axis
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
 from dlc.compiler.types import Polynomial
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+MOST_NUMBERS = 10_000_000
+"""How many numbers a constant of the library may hold."""
+
 BUILTINS: dict[str, Any] = {"pi": math.pi}
 
 
 def function(name: str) -> Callable[[F], F]:
-    """Record a function under its name in the language. Parameters called `e`, `frame` are given by the elaborator."""
+    """Record a function under its name in the language.
+
+    Parameters called `e`, `frame`, `written` are given by the elaborator. The others are checked before the call by
+    the kinds that annotate them (`dlc.compiler.elaborate.kinds`); what is `Any` the function checks itself.
+    """
 
     def record(call: F) -> F:
         BUILTINS[name] = Builtin(name, call)
@@ -41,23 +49,28 @@ def floating(x: Any, what: str) -> Value:
     return value
 
 
-def axis_of(x: Value, axis: Any) -> int:
-    """One axis, counted from the front; a dimension's name stands for the axis that has it."""
+def limited(count: int, what: str, argument: str = "") -> None:
+    """Numbers that are written into the graph one by one are not too many; raises Problem."""
+    if count > MOST_NUMBERS:
+        raise Problem("E0310", f"{count:,} {what}", f"{MOST_NUMBERS:,} are the most", argument=argument)
+
+
+def axis_of(x: Value, axis: Axis, argument: str = "axis") -> int:
+    """One axis, counted from the front; a dimension's name stands for the axis that has it. Raises Problem."""
     if isinstance(axis, Polynomial):
         found = [i for i, dim in enumerate(x.shape) if dim == axis]
         if len(found) != 1:
-            raise Problem("E0303", f"{len(found) or 'no'} axes of {x.type} are {axis}", "say which by its number")
+            text = f"{len(found) or 'no'} axes of {x.type} are {axis}"
+            raise Problem("E0303", text, "say which by its number", argument=argument)
         return found[0]
-    if isinstance(axis, bool) or not isinstance(axis, int):
-        raise Problem("E0302", "an axis is an integer or the name of a dimension", f"this is {describe(axis)}")
     if not -x.type.rank <= axis < x.type.rank:
-        raise Problem("E0303", f"there is no axis {axis}", f"{x.type} has {x.type.rank}")
+        raise Problem("E0303", f"there is no axis {axis}", f"{x.type} has {x.type.rank}", argument=argument)
     return axis % x.type.rank
 
 
-def axes_of(x: Value, axis: Any) -> tuple[int, ...] | None:
-    """One axis or several, in order; None for all."""
+def axes_of(x: Value, axis: Axes | None, argument: str = "axis") -> tuple[int, ...] | None:
+    """One axis or several, in order; None for all. Raises Problem."""
     if axis is None:
         return None
     several = axis if isinstance(axis, list | tuple) else [axis]
-    return tuple(sorted({axis_of(x, each) for each in several}))
+    return tuple(sorted({axis_of(x, each, argument) for each in several}))

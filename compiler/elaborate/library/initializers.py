@@ -11,10 +11,10 @@ import numpy as np
 from dlc.compiler.build import current, op, private
 from dlc.compiler.elaborate.arithmetic import tensor
 from dlc.compiler.elaborate.context import Elaborator
-from dlc.compiler.elaborate.entities import Distribution, describe
-from dlc.compiler.elaborate.library.functions import BUILTINS, function, tensor_of
+from dlc.compiler.elaborate.entities import Builtin, Distribution
+from dlc.compiler.elaborate.kinds import Extents, Positive, Tensor
+from dlc.compiler.elaborate.library.functions import BUILTINS, function
 from dlc.compiler.elaborate.library.random import standard_normal, uniform_in_unit
-from dlc.compiler.elaborate.library.shape import dimension
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
 from dlc.compiler.types import Type
@@ -56,25 +56,16 @@ def _filled(number: float) -> Callable[[Type, str], Value]:
 
 BUILTINS["glorot"] = Distribution("glorot", _glorot)
 BUILTINS["he"] = Distribution("he", _he)
-BUILTINS["zeros"] = Distribution("zeros", _filled(0.0), lambda e, shape: _full(e, shape, 0.0))
-BUILTINS["ones"] = Distribution("ones", _filled(1.0), lambda e, shape: _full(e, shape, 1.0))
-
-
-def _positive(value: Any, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-        raise Problem("E0303", f"{what} is a positive number", f"this is {describe(value)}")
-    return float(value)
 
 
 @function("normal")
-def normal(deviation: Any = 1.0) -> Distribution:
-    scale = _positive(deviation, "a deviation")
-    return Distribution("normal", lambda type, site: standard_normal(type, site) * scale)
+def normal(deviation: Positive = 1.0) -> Distribution:
+    return Distribution("normal", lambda type, site: standard_normal(type, site) * float(deviation))
 
 
 @function("uniform")
-def uniform(a: Any = 1.0) -> Distribution:
-    limit = _positive(a, "a bound")
+def uniform(a: Positive = 1.0) -> Distribution:
+    limit = float(a)
     return Distribution("uniform", lambda type, site: uniform_in_unit(type, site) * (2 * limit) - limit)
 
 
@@ -109,23 +100,29 @@ def _orthogonal(type: Type, site: str) -> Value:
 BUILTINS["orthogonal"] = Distribution("orthogonal", _orthogonal)
 
 
-def _full(e: Elaborator, shape: Any, value: Any) -> Value:
-    if not isinstance(shape, list | tuple):
-        raise Problem("E0302", "a shape is a list of dimensions", f"this is {describe(shape)}")
-    kind = "bool" if isinstance(value, bool) else "i64" if isinstance(value, int) else e.mode.working
-    dims = tuple(dimension(each) for each in shape)
-    return private.ExpandTo(tensor(value, kind), shape=dims)
+def _constant(name: str, number: float) -> Distribution:
+    """An initializer that is a function of a shape as well."""
+
+    def call(e: Elaborator, shape: Extents) -> Value:
+        return full(e, shape, number)
+
+    return Distribution(name, _filled(number), Builtin(name, call))
 
 
 @function("full")
-def full(e: Elaborator, shape: Any, value: Any) -> Value:
-    return _full(e, shape, value)
+def full(e: Elaborator, shape: Extents, value: Any) -> Value:
+    """A tensor of that shape, everywhere `value`: a number, or a tensor that stretches to it."""
+    kind = "bool" if isinstance(value, bool) else "i64" if isinstance(value, int) else e.mode.working
+    return private.ExpandTo(tensor(value, kind), shape=tuple(shape))
+
+
+BUILTINS["zeros"] = _constant("zeros", 0.0)
+BUILTINS["ones"] = _constant("ones", 1.0)
 
 
 @function("zeros_like")
-def zeros_like(x: Any) -> Value:
-    value = tensor_of(x, "zeros_like")
-    return private.ExpandTo(current().constant(0, value.dtype), shape=value.shape)
+def zeros_like(x: Tensor) -> Value:
+    return private.ExpandTo(current().constant(0, x.dtype), shape=x.shape)
 
 
 @function("constant")

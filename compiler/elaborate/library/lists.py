@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from dlc.compiler.elaborate.entities import Direction, describe
+from dlc.compiler.elaborate.kinds import Count
 from dlc.compiler.elaborate.library.functions import function
 from dlc.compiler.elaborate.problems import Problem
 
 
 @function("zip")
 def zip_(*lists: Any) -> list[Any]:
-    wrong = next((each for each in lists if not isinstance(each, list | tuple | range)), None)
-    if wrong is not None:
-        raise Problem("E0302", "`zip` goes through lists", f"this is {describe(wrong)}")
+    for each in lists:
+        if not isinstance(each, list | tuple | range):
+            raise Problem("E0302", "`zip` goes through lists", f"this is {describe(each)}")
     if len({len(each) for each in lists}) > 1:
         raise Problem("E0303", "`zip` of lists that differ in length", f"{', '.join(str(len(each)) for each in lists)}")
     return list(zip(*lists, strict=True))
@@ -56,11 +57,9 @@ def _direction(word: str, metric: Any) -> Direction:
 
 
 @function("patience")
-def patience(metric: Any, epochs: Any) -> dict[str, Any]:
+def patience(metric: Any, epochs: Count) -> dict[str, Any]:
     """Stop when a metric has not improved for so many epochs."""
     if not isinstance(metric, Direction) or not metric.word:
         text = "`patience` wants a direction: `patience(highest(dev.acc), 5)`"
         raise Problem("E0302", text, f"this is {describe(metric)}")
-    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-        raise Problem("E0303", "`patience` wants how many epochs to wait, 1 or more", f"this is {describe(epochs)}")
     return {"direction": metric.word, "split": metric.split, "metric": metric.metric, "patience": epochs}

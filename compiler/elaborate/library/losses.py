@@ -8,16 +8,19 @@ from typing import Any
 from dlc.compiler.build import ints, op
 from dlc.compiler.elaborate.context import Elaborator
 from dlc.compiler.elaborate.entities import Builtin, Instance, describe
-from dlc.compiler.elaborate.library.functions import floating, function, tensor_of
+from dlc.compiler.elaborate.kinds import Count, Floats, Mask, Reduction, Share, Tensor
+from dlc.compiler.elaborate.library.functions import function
 from dlc.compiler.elaborate.library.reductions import masked, mean, sum_
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
 
 
-def _pick(x: Value, index: Value, what: str) -> Value:
-    """The entry of the last axis that `index` names, that axis kept as 1; raises Problem unless the rest agrees."""
+def _check_classes(x: Value, index: Value, what: str) -> None:
+    """Each class belongs to one row of scores, which are on the last axis; raises Problem."""
     if index.dtype != "i64":
-        raise Problem("E0302", f"`{what}` wants classes as i64", f"these are {index.type}")
+        raise Problem("E0302", f"`{what}` wants classes as i64", f"these are {index.type}", argument="target")
+    if not x.shape:
+        raise Problem("E0301", f"`{what}` wants scores with the classes on their last axis", f"this is {x.type}")
     if x.shape[:-1] != index.shape:
         raise Problem(
             "E0301",
@@ -25,31 +28,25 @@ def _pick(x: Value, index: Value, what: str) -> Value:
             f"{x.type} has the classes on its last axis, so i64[{', '.join(map(str, x.shape[:-1]))}] is wanted, "
             f"and this is {index.type}",
         )
-    return op.GatherElements(x, op.Unsqueeze(index, ints(-1)), axis=x.type.rank - 1)
 
 
-def reduction(reduce: Any) -> str | None:
-    """What the setting `reduce` says: `mean`, `sum` or None; raises Problem."""
-    if reduce is None:
-        return None
-    name = reduce.name if isinstance(reduce, Builtin) else reduce
-    if name not in ("mean", "sum"):
-        raise Problem("E0303", "`reduce` is `mean`, `sum` or `none`", f"this is {describe(reduce)}")
-    return str(name)
+def reduction(reduce: Reduction) -> str | None:
+    """What the setting `reduce` says: `mean`, `sum` or None."""
+    return reduce.name if isinstance(reduce, Builtin) else reduce
 
 
 @function("reduced")
-def reduced(e: Elaborator, loss: Any, mask: Any = None, reduce: Any = "mean") -> Value:
+def reduced(e: Elaborator, loss: Tensor, mask: Mask | None = None, reduce: Reduction = "mean") -> Value:
     """A loss of each element as a scalar, or as it is (`none`): over what the mask chooses, the rest being 0.
 
     A mask that has fewer axes chooses whole rows: `[B, N]` for a loss `[B, N, 4]`.
     """
-    value, how = tensor_of(loss, "reduced"), reduction(reduce)
+    how = reduction(reduce)
     if mask is not None:
-        mask = _of_rows(value, tensor_of(mask, "mask"))
+        mask = _of_rows(loss, mask)
     if how is None:
-        return value if mask is None else masked(value, mask)[0]
-    return mean(e, value, mask=mask) if how == "mean" else sum_(e, value, mask=mask)
+        return loss if mask is None else masked(loss, mask)[0]
+    return mean(e, loss, mask=mask) if how == "mean" else sum_(e, loss, mask=mask)
 
 
 def _of_rows(x: Value, mask: Value) -> Value:
@@ -58,24 +55,23 @@ def _of_rows(x: Value, mask: Value) -> Value:
         return mask
     if mask.shape == x.shape[x.type.rank - rank :]:
         message = f"a mask {mask.type} could be of the first or of the last axes of {x.type}"
-        raise Problem("E0308", message, help="give it the loss's rank: `mask[:, none]`")
+        raise Problem("E0308", message, help="give it the loss's rank: `mask[:, none]`", argument="mask")
     return op.Unsqueeze(mask, ints(*range(rank, x.type.rank)))
 
 
 @function("cross_entropy")
 def cross_entropy(
-    e: Elaborator, logits: Any, target: Any, mask: Any = None, smoothing: float = 0.0, reduce: Any = "mean"
-) -> Value:
+    e: Elaborator, logits: Floats, target: Tensor, mask: Mask | None = None, smoothing: Share = 0.0,
+    reduce: Reduction = "mean",
+) -> Value:  # fmt: skip
     """-log softmax(logits) at the target class; with smoothing s, (1 - s) of that and s of the mean over classes.
 
     `[..., classes]` and i64 `[...]`; `reduce` is `mean`, `sum` or `none`, for the loss of each row.
     Source: Szegedy et al. (2016), section 7, for the smoothing.
     """
-    scores, classes = floating(logits, "cross_entropy"), tensor_of(target, "cross_entropy")
-    logs: Value = op.LogSoftmax(scores, axis=scores.type.rank - 1)
-    picked = _pick(logs, classes, "cross_entropy")
-    if isinstance(smoothing, bool) or not isinstance(smoothing, int | float) or not 0 <= smoothing <= 1:
-        raise Problem("E0303", "`smoothing` is between 0 and 1", f"this is {describe(smoothing)}")
+    _check_classes(logits, target, "cross_entropy")
+    logs: Value = op.LogSoftmax(logits, axis=logits.type.rank - 1)
+    picked = op.GatherElements(logs, op.Unsqueeze(target, ints(-1)), axis=logits.type.rank - 1)
     if smoothing:
         picked = picked * (1 - smoothing) + op.ReduceMean(logs, ints(-1), keepdims=1) * smoothing
     if reduction(reduce) != "mean" or mask is not None:
@@ -84,16 +80,17 @@ def cross_entropy(
 
 
 @function("accuracy")
-def accuracy(e: Elaborator, logits: Any, target: Any, k: int = 1, mask: Any = None) -> Value:
+def accuracy(e: Elaborator, logits: Tensor, target: Tensor, k: Count = 1, mask: Mask | None = None) -> Value:
     """The share of examples whose class is among the k highest scores."""
-    scores, classes = tensor_of(logits, "accuracy"), tensor_of(target, "accuracy")
-    if scores.shape[:-1] != classes.shape:
-        _pick(scores, classes, "accuracy")
+    _check_classes(logits, target, "accuracy")
     if k == 1:
-        hit = op.Equal(op.ArgMax(scores, axis=scores.type.rank - 1, keepdims=0), classes)
+        hit = op.Equal(op.ArgMax(logits, axis=logits.type.rank - 1, keepdims=0), target)
         return mean(e, hit, mask=mask)
-    _, best = op.TopK(scores, ints(k), axis=scores.type.rank - 1, outputs=2)
-    hits = op.Cast(op.Equal(best, op.Unsqueeze(classes, ints(-1))), to=e.mode.working)
+    count = logits.shape[-1]
+    if isinstance(count, int) and k > count:
+        raise Problem("E0303", f"the {k} highest of {count} scores", f"this is {logits.type}", argument="k")
+    _, best = op.TopK(logits, ints(k), axis=logits.type.rank - 1, outputs=2)
+    hits = op.Cast(op.Equal(best, op.Unsqueeze(target, ints(-1))), to=e.mode.working)
     return mean(e, op.ReduceSum(hits, ints(-1), keepdims=0), mask=mask)
 
 

@@ -25,7 +25,8 @@ def mask(e: Elaborator, dim: Any) -> Value:
     if found is None:
         known = ", ".join(f"`{each}`" for each in e.ragged)
         notes = (f"padded are {known}",) if known else ("no dimension here is padded: `ragged T by length` says it",)
-        raise Problem("E0305", "`mask` wants a padded dimension", f"this is {describe(dim)}", notes=notes)
+        text = "`mask` wants a padded dimension"
+        raise Problem("E0305", text, f"this is {describe(dim)}", notes=notes, argument="dim")
     lengths, _ = found
     positions = op.Range(current().constant(0, "i64"), private.Size(dim=dim), current().constant(1, "i64"))
     return op.Less(op.Unsqueeze(positions, ints(0)), op.Unsqueeze(lengths, ints(1)))

@@ -8,14 +8,14 @@ only when a picture comes, and on every processor.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dlc.compiler.build import current, ints, op, private
 from dlc.compiler.elaborate.context import Elaborator
-from dlc.compiler.elaborate.entities import describe
+from dlc.compiler.elaborate.entities import PictureFile
+from dlc.compiler.elaborate.kinds import Floats, Side
 from dlc.compiler.elaborate.library.functions import floating, function, tensor_of
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
@@ -25,22 +25,13 @@ LUMA = (0.299, 0.587, 0.114)
 """Red, green and blue in the brightness Y of ITU-R BT.601, which is what Pillow's mode `L` is."""
 
 
-@dataclass(frozen=True)
-class PictureFile:
-    """A file of a picture in a decoded record: what `decode_image` takes."""
-
-    record: str
-
-
 @function("resize")
-def resize(e: Elaborator, x: Any, height: Any, width: Any = None) -> Value:
+def resize(e: Elaborator, x: Any, height: Side, width: Side | None = None) -> Value:
     """`resize(h, w)` stretches a picture to h x w. `resize(n)` keeps its proportions: it is scaled until the shorter
     side is n, and the middle n x n of that is taken. A file of the record is decoded first."""
     if isinstance(x, PictureFile):
         x = e.records.decoded(e, x.record)
     value = _picture(x, "resize")
-    _size("resize", height)
-    _size("resize", height if width is None else width)
     if width is not None:
         sides = [_whole_side(dim, n) for dim, n in zip(value.shape[-2:], (height, width), strict=True)]
     else:
@@ -51,15 +42,14 @@ def resize(e: Elaborator, x: Any, height: Any, width: Any = None) -> Value:
 
 
 @function("center_crop")
-def center_crop(x: Any, height: Any, width: Any = None) -> Value:
+def center_crop(x: Any, height: Side, width: Side | None = None) -> Value:
     """The middle `height` x `width` of a picture (`center_crop(n)`: n x n); a smaller picture is an error."""
     value = _picture(x, "center_crop")
     wanted = (height, height if width is None else width)
     for axis, size in zip((-2, -1), wanted, strict=True):
-        _size("center_crop", size)
         length = value.shape[axis]
         if isinstance(length, int) and length < size:
-            raise Problem("E0301", f"a crop of {size} does not fit into {length}", f"the picture is {x.type}")
+            raise Problem("E0301", f"a crop of {size} does not fit into {length}", f"the picture is {value.type}")
     for axis, size in zip((-2, -1), wanted, strict=True):
         rows = current().constant(np.arange(size), "i64")
         # A picture that is too small has its last row below 0 or past the end, at which Gather fails.
@@ -68,15 +58,14 @@ def center_crop(x: Any, height: Any, width: Any = None) -> Value:
 
 
 @function("grayscale")
-def grayscale(x: Any) -> Value:
+def grayscale(x: Floats) -> Value:
     """The brightness of a picture of red, green and blue: [3, H, W] to [1, H, W] (ITU-R BT.601)."""
-    value = floating(x, "grayscale")
-    if value.type.rank < 3 or value.shape[-3] not in (1, 3):
-        raise Problem("E0301", "`grayscale` wants a picture [3, H, W]", f"this is {value.type}")
-    if value.shape[-3] == 1:
-        return value
-    parts = current().constant(np.reshape(LUMA, (3, 1, 1)), value.dtype)
-    return op.ReduceSum(value * parts, ints(-3), keepdims=1)
+    if x.type.rank < 3 or x.shape[-3] not in (1, 3):
+        raise Problem("E0301", "`grayscale` wants a picture [3, H, W]", f"this is {x.type}")
+    if x.shape[-3] == 1:
+        return x
+    parts = current().constant(np.reshape(LUMA, (3, 1, 1)), x.dtype)
+    return op.ReduceSum(x * parts, ints(-3), keepdims=1)
 
 
 def _picture(x: Any, what: str) -> Value:
@@ -88,11 +77,6 @@ def _picture(x: Any, what: str) -> Value:
     if value.type.rank < 2:
         raise Problem("E0301", f"`{what}` wants a picture [..., H, W]", f"this is {value.type}")
     return floating(value, what) if what == "resize" else value
-
-
-def _size(what: str, size: Any) -> None:
-    if isinstance(size, bool) or not isinstance(size, int) or not 0 < size < 2**16:
-        raise Problem("E0303", f"`{what}` wants whole numbers from 1 to 65,535", f"this is {describe(size)}")
 
 
 def _length(dim: Dim) -> Value:

@@ -7,6 +7,7 @@ from typing import Any
 from dlc.compiler.build import op
 from dlc.compiler.elaborate.context import Elaborator, Frame
 from dlc.compiler.elaborate.entities import Direction, describe
+from dlc.compiler.elaborate.kinds import Amount, Fraction, Natural, Positive
 from dlc.compiler.elaborate.library.functions import function
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
@@ -20,11 +21,11 @@ def plateau(
     frame: Frame,
     written: tuple[ast.Arg, ...],
     metric: Any,
-    value: float,
-    factor: float = 0.1,
-    patience: int = 10,
-    threshold: float = 1e-4,
-    least: float = 0.0,
+    value: Positive,
+    factor: Positive = 0.1,
+    patience: Natural = 10,
+    threshold: Fraction = 1e-4,
+    least: Amount = 0.0,
 ) -> Value:
     """`value`, times `factor` whenever the metric has not improved for more than `patience` epochs, down to `least`.
 
@@ -33,16 +34,11 @@ def plateau(
     """
     if not isinstance(metric, Direction) or not metric.word:
         text = "`plateau` wants a direction: `plateau(lowest(dev.loss), 0.1)`"
-        raise Problem("E0302", text, f"this is {describe(metric)}")
-    for name, number, fits, wanted in (
-        ("value", value, value > 0, "more than 0"),
-        ("factor", factor, 0 < factor < 1, "between 0 and 1"),
-        ("patience", patience, patience >= 0, "0 or more"),
-        ("threshold", threshold, 0 <= threshold < 1, "0 or more and less than 1"),
-        ("least", least, 0 <= least <= value, "between 0 and the value"),
-    ):
-        if not fits:
-            raise Problem("E0303", f"`{name}` of `plateau` is {wanted}", f"this is {describe(number)}")
+        raise Problem("E0302", text, f"this is {describe(metric)}", argument="metric")
+    for name, number, end, wanted in (("factor", factor, 1, "less than 1"), ("least", least, value, "below the value")):
+        if not number < end:
+            text = f"`{name}` of `plateau` is {wanted}"
+            raise Problem("E0303", text, f"this is {describe(number)}", argument=name)
     site = written[0].span if written else None
     known = [name for name, (at, _) in e.hosted.items() if at == site]
     number = len(e.hosted) + 1

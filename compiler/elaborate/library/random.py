@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from dlc.compiler.build import current, op, private
 from dlc.compiler.elaborate.context import Elaborator
-from dlc.compiler.elaborate.entities import describe
-from dlc.compiler.elaborate.library.functions import floating, function
-from dlc.compiler.elaborate.problems import Problem
+from dlc.compiler.elaborate.kinds import Floats, Fraction
+from dlc.compiler.elaborate.library.functions import function
 from dlc.compiler.graph import Value
 from dlc.compiler.types import Dim, Type
 
@@ -22,16 +20,13 @@ def uniform_bits(e: Elaborator, shape: Sequence[Dim]) -> Value:
 
 
 @function("dropout")
-def dropout(e: Elaborator, x: Any, rate: Any) -> Value:
+def dropout(e: Elaborator, x: Floats, rate: Fraction) -> Value:
     """Each element is dropped with probability `rate`, the others grow by 1 / (1 - rate) (Srivastava et al., 2014)."""
-    value = floating(x, "dropout")
-    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
-        raise Problem("E0303", "a rate of dropout is at least 0 and below 1", f"this is {describe(rate)}")
     if not e.mode.training or e.mode.initial or rate == 0:
-        return value
-    kept = op.GreaterOrEqual(uniform_bits(e, value.shape), round(rate * 2**31))
-    zero, scale = (current().constant(number, value.dtype) for number in (0.0, 1 / (1 - rate)))
-    return value * op.Where(kept, scale, zero)
+        return x
+    kept = op.GreaterOrEqual(uniform_bits(e, x.shape), round(rate * 2**31))
+    zero, scale = (current().constant(number, x.dtype) for number in (0.0, 1 / (1 - rate)))
+    return x * op.Where(kept, scale, zero)
 
 
 def uniform_in_unit(type: Type, site: str) -> Value:

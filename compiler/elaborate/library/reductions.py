@@ -10,6 +10,7 @@ from dlc.compiler.build import ints, op, private
 from dlc.compiler.elaborate.arithmetic import stretch
 from dlc.compiler.elaborate.context import Elaborator
 from dlc.compiler.elaborate.entities import Builtin, describe
+from dlc.compiler.elaborate.kinds import Axes, Axis, Floats, Mask, Tensor
 from dlc.compiler.elaborate.library.functions import BUILTINS, axes_of, axis_of, floating, function, tensor_of
 from dlc.compiler.elaborate.library.shape import stack
 from dlc.compiler.elaborate.problems import Problem
@@ -20,7 +21,7 @@ LOWEST = {"f16": -65504.0}
 """A number below all scores that its element type can hold; -3e38 for wider exponents."""
 
 
-def _reduced(operator: str, x: Value, axis: Any, keep: bool) -> Value:
+def _reduced(operator: str, x: Value, axis: Axes | None, keep: bool) -> Value:
     axes = axes_of(x, axis)
     if axes is None:
         return op[operator](x, keepdims=int(keep))
@@ -47,23 +48,19 @@ def _spread(x: Value, chosen: Value) -> str | None:
     return f"`{inner}[{', '.join([':'] * chosen.type.rank + ['none'] * missing)}]`"
 
 
-def mask_for(x: Value, mask: Any) -> Value:
+def mask_for(x: Value, mask: Mask) -> Value:
     """A mask that fits x by the rules of broadcasting and is not bigger; raises Problem."""
-    chosen = tensor_of(mask, "mask")
-    if chosen.dtype != "bool":
-        raise Problem("E0308", "a mask is made of truth values", f"this is {chosen.type}")
     try:
-        shape = stretch(x.type, chosen.type.with_dtype(x.dtype), "masked")
+        shape = stretch(x.type, mask.type.with_dtype(x.dtype), "masked")
     except Problem as problem:
-        raise Problem(
-            "E0308", f"a mask {chosen.type} does not fit {x.type}", notes=problem.notes, help=_spread(x, chosen)
-        ) from None
+        text = f"a mask {mask.type} does not fit {x.type}"
+        raise Problem("E0308", text, notes=problem.notes, help=_spread(x, mask)) from None
     if shape != x.shape:
-        raise Problem("E0308", f"a mask {chosen.type} is bigger than {x.type}")
-    return chosen
+        raise Problem("E0308", f"a mask {mask.type} is bigger than {x.type}")
+    return mask
 
 
-def masked(x: Value, mask: Any) -> tuple[Value, Value]:
+def masked(x: Value, mask: Mask) -> tuple[Value, Value]:
     """The values that count, the others 0, and the mask in x's shape as numbers."""
     chosen = mask_for(x, mask)
     weight: Value = op.Cast(chosen, to=x.dtype)
@@ -71,11 +68,13 @@ def masked(x: Value, mask: Any) -> tuple[Value, Value]:
 
 
 @function("sum")
-def sum_or_number(e: Elaborator, x: Any, axis: Any = None, mask: Any = None, keep: bool = False) -> Any:
+def sum_or_number(
+    e: Elaborator, x: Any, axis: Axes | None = None, mask: Mask | None = None, keep: bool = False
+) -> Any:
     return sum(x) if _numbers(x) else sum_(e, x, axis, mask, keep)
 
 
-def sum_(e: Elaborator, x: Any, axis: Any = None, mask: Any = None, keep: bool = False) -> Value:
+def sum_(e: Elaborator, x: Any, axis: Axes | None = None, mask: Mask | None = None, keep: bool = False) -> Value:
     value = _counted(e, x if not isinstance(x, list) else stack(x), "sum")
     if mask is not None:
         value, _ = masked(value, mask)
@@ -83,11 +82,13 @@ def sum_(e: Elaborator, x: Any, axis: Any = None, mask: Any = None, keep: bool =
 
 
 @function("mean")
-def mean_or_number(e: Elaborator, x: Any, axis: Any = None, mask: Any = None, keep: bool = False) -> Any:
+def mean_or_number(
+    e: Elaborator, x: Any, axis: Axes | None = None, mask: Mask | None = None, keep: bool = False
+) -> Any:
     return math.fsum(x) / len(x) if _numbers(x) else mean(e, x, axis, mask, keep)
 
 
-def mean(e: Elaborator, x: Any, axis: Any = None, mask: Any = None, keep: bool = False) -> Value:
+def mean(e: Elaborator, x: Any, axis: Axes | None = None, mask: Mask | None = None, keep: bool = False) -> Value:
     value = _counted(e, x if not isinstance(x, list) else stack(x), "mean")
     if not value.type.is_float:
         value = op.Cast(value, to=e.mode.working)
@@ -98,7 +99,7 @@ def mean(e: Elaborator, x: Any, axis: Any = None, mask: Any = None, keep: bool =
 
 
 def _extreme(name: str, operator: str, python: Callable[[Any], Any], least: float) -> None:
-    def call(x: Any, axis: Any = None, mask: Any = None, keep: bool = False) -> Any:
+    def call(x: Any, axis: Axes | None = None, mask: Mask | None = None, keep: bool = False) -> Any:
         if isinstance(x, list | tuple):
             if not _numbers(x):
                 raise Problem("E0302", f"`{name}` of a list wants numbers", f"this is {describe(x)}")
@@ -116,47 +117,47 @@ _extreme("min", "ReduceMin", min, math.inf)
 
 
 @function("logsumexp")
-def logsumexp(x: Any, axis: Any = None, mask: Any = None, keep: bool = False) -> Value:
+def logsumexp(x: Floats, axis: Axes | None = None, mask: Mask | None = None, keep: bool = False) -> Value:
     """The logarithm of the sum of exponentials; what the mask leaves out adds nothing."""
-    value = floating(x, "logsumexp")
     if mask is not None:
-        value = choose(mask_for(value, mask), value, LOWEST.get(value.dtype, -3e38))
-    return _reduced("ReduceLogSumExp", value, axis, keep)
+        x = choose(mask_for(x, mask), x, LOWEST.get(x.dtype, -3e38))
+    return _reduced("ReduceLogSumExp", x, axis, keep)
 
 
 @function("argmax")
-def argmax(x: Any, axis: Any = -1, mask: Any = None, keep: bool = False) -> Value:
+def argmax(x: Tensor, axis: Axis = -1, mask: Mask | None = None, keep: bool = False) -> Value:
     """The place of the greatest value along an axis, the first where there are several."""
     return _place("ArgMax", x, axis, mask, keep, "argmax", -math.inf)
 
 
 @function("argmin")
-def argmin(x: Any, axis: Any = -1, mask: Any = None, keep: bool = False) -> Value:
+def argmin(x: Tensor, axis: Axis = -1, mask: Mask | None = None, keep: bool = False) -> Value:
     """The place of the least value along an axis, the first where there are several."""
     return _place("ArgMin", x, axis, mask, keep, "argmin", math.inf)
 
 
-def _place(operator: str, x: Any, axis: Any, mask: Any, keep: bool, name: str, least: float) -> Value:
-    value = tensor_of(x, name)
+def _place(
+    operator: str, x: Value, axis: Axis, mask: Value | None, keep: bool, name: str, least: float
+) -> Value:
     if mask is not None:
-        value = choose(mask_for(value, mask), floating(value, name), least)
-    return op[operator](value, axis=axis_of(value, axis), keepdims=int(keep))
+        x = choose(mask_for(x, mask), floating(x, name), least)
+    return op[operator](x, axis=axis_of(x, axis), keepdims=int(keep))
 
 
 @function("all")
-def all_(x: Any, axis: Any = None, mask: Any = None, keep: bool = False) -> Any:
+def all_(x: Any, axis: Axes | None = None, mask: Mask | None = None, keep: bool = False) -> Any:
     """Does every truth value hold?"""
     return _quantified("all", "ReduceMin", all, x, axis, mask, keep)
 
 
 @function("any")
-def any_(x: Any, axis: Any = None, mask: Any = None, keep: bool = False) -> Any:
+def any_(x: Any, axis: Axes | None = None, mask: Mask | None = None, keep: bool = False) -> Any:
     """Does one truth value hold?"""
     return _quantified("any", "ReduceMax", any, x, axis, mask, keep)
 
 
 def _quantified(
-    name: str, operator: str, python: Callable[[Any], bool], x: Any, axis: Any, mask: Any, keep: bool
+    name: str, operator: str, python: Callable[[Any], bool], x: Any, axis: Axes | None, mask: Mask | None, keep: bool
 ) -> Any:
     if isinstance(x, list | tuple) and all(isinstance(each, bool) for each in x):
         return python(x)

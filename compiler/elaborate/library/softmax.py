@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from dlc.compiler.build import op, private
-from dlc.compiler.elaborate.library.functions import axis_of, floating, function
+from dlc.compiler.elaborate.kinds import Axis, Floats, Mask
+from dlc.compiler.elaborate.library.functions import axis_of, function
 from dlc.compiler.elaborate.library.reductions import LOWEST, mask_for
 from dlc.compiler.elaborate.library.selection import places
 from dlc.compiler.elaborate.problems import Problem
@@ -15,23 +14,23 @@ from dlc.compiler.types import Dim
 
 
 @function("softmax")
-def softmax(x: Any, axis: Any = -1, mask: Any = None, causal: bool = False) -> Value:
+def softmax(x: Floats, axis: Axis = -1, mask: Mask | None = None, causal: bool = False) -> Value:
     """exp(x) over its sum along an axis. What the mask leaves out gets 0; where it leaves out all, each gets the same.
 
     `causal` is for scores of queries by keys, `[..., T, T]`: no query sees a key that comes after it.
     """
-    value = _visible(floating(x, "softmax"), "softmax", mask, causal)
+    value = _visible(x, "softmax", mask, causal)
     return op.Softmax(value, axis=axis_of(value, axis))
 
 
 @function("log_softmax")
-def log_softmax(x: Any, axis: Any = -1, mask: Any = None, causal: bool = False) -> Value:
+def log_softmax(x: Floats, axis: Axis = -1, mask: Mask | None = None, causal: bool = False) -> Value:
     """The logarithm of `softmax`; what is left out gets the lowest number there is."""
-    value = _visible(floating(x, "log_softmax"), "log_softmax", mask, causal)
+    value = _visible(x, "log_softmax", mask, causal)
     return op.LogSoftmax(value, axis=axis_of(value, axis))
 
 
-def _visible(x: Value, what: str, mask: Any, causal: bool) -> Value:
+def _visible(x: Value, what: str, mask: Value | None, causal: bool) -> Value:
     """The lowest number in place of what does not count: its exponential is 0, and no infinity makes NaN."""
     seen = None if mask is None else mask_for(x, mask)
     if causal:

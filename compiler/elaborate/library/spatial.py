@@ -6,41 +6,47 @@ from collections.abc import Sequence
 from typing import Any
 
 from dlc.compiler.build import ints, op
-from dlc.compiler.elaborate.entities import describe
-from dlc.compiler.elaborate.library.functions import floating, function, tensor_of
+from dlc.compiler.elaborate.kinds import Amount, Count, Counts, Floats, Naturals, Padding, Positive
+from dlc.compiler.elaborate.library.functions import function
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
 
 
-def spatial_axes(x: Any, what: str) -> int:
+def spatial_axes(x: Value, what: str) -> int:
     """How many spatial axes a batch of feature maps has; raises Problem."""
-    value = tensor_of(x, what)
-    if value.type.rank < 3:
-        raise Problem("E0301", f"`{what}` wants `[B, C, ...]` with at least one spatial axis", f"this is {value.type}")
-    return value.type.rank - 2
+    if x.type.rank < 3:
+        raise Problem("E0301", f"`{what}` wants `[B, C, ...]` with at least one spatial axis", f"this is {x.type}")
+    return x.type.rank - 2
 
 
-def each_axis(setting: Any, n: int, name: str, least: int) -> tuple[int, ...]:
+def each_axis(setting: Counts | Naturals, n: int, name: str) -> tuple[int, ...]:
+    """A setting for each of n spatial axes; raises Problem."""
     values = tuple(setting) if isinstance(setting, list | tuple) else (setting,) * n
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise Problem("E0303", f"`{name}` is an integer of {least} or more", f"this is {describe(value)}")
     if len(values) != n:
-        raise Problem("E0303", f"`{name}` has {len(values)} numbers for {n} axes")
+        raise Problem("E0303", f"`{name}` has {len(values)} numbers for {n} axes", argument=name)
     return values
 
 
+def kernel_of(x: Value, weight: Value, what: str) -> tuple[int, ...]:
+    """The sides of a convolution's kernel, one for each spatial axis; raises Problem."""
+    n = spatial_axes(x, what)
+    sides = tuple(dim for dim in weight.shape[2:] if isinstance(dim, int) and dim > 0)
+    if weight.type.rank != n + 2 or len(sides) != n:
+        text = f"`{what}` of {x.type} wants a weight of {n + 2} axes, whose kernel has a known side"
+        raise Problem("E0301", text, f"this is {weight.type}", argument="weight")
+    return sides
+
+
 def _pads(
-    pad: Any, x: Value, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+    pad: Padding, x: Value, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
 ) -> tuple[int, ...]:
     """Padding before and after each spatial axis, as ONNX has it; `same` keeps ceil(size / stride)."""
     n = len(kernel)
     if pad == "valid":
         return (0,) * (2 * n)
     if pad != "same":
-        if isinstance(pad, str):
-            raise Problem("E0303", "`pad` is a number, `same` or `valid`", f'this is "{pad}"')
-        return each_axis(pad, n, "pad", 0) * 2
+        assert not isinstance(pad, str)
+        return each_axis(pad, n, "pad") * 2
     before, after = [], []
     for axis, (k, s, d) in enumerate(zip(kernel, strides, dilations, strict=True)):
         length = x.shape[2 + axis]
@@ -50,30 +56,24 @@ def _pads(
         elif isinstance(length, int):
             total = max((-(-length // s) - 1) * s + reach - length, 0)
         else:
-            raise Problem("E0305", f"`pad=same` with stride {s} needs a size that is known", f"this is {x.type}")
+            text = f"`pad=same` with stride {s} needs a size that is known"
+            raise Problem("E0305", text, f"this is {x.type}", argument="pad")
         before.append(total // 2)
         after.append(total - total // 2)
     return (*before, *after)
 
 
 @function("convolve")
-def convolve(x: Any, weight: Any, stride: Any = 1, pad: Any = 0, dilation: Any = 1, groups: int = 1) -> Value:
-    n = spatial_axes(x, "convolve")
-    value, kernel = floating(x, "convolve"), tensor_of(weight, "convolve").type.static_shape()[2:]
-    strides, dilations = each_axis(stride, n, "stride", 1), each_axis(dilation, n, "dilation", 1)
-    if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1:
-        raise Problem("E0303", "`groups` is an integer of 1 or more", f"this is {describe(groups)}")
-    each_axis(list(kernel), n, "kernel", 1)
+def convolve(
+    x: Floats, weight: Floats, stride: Counts = 1, pad: Padding = 0, dilation: Counts = 1, groups: Count = 1
+) -> Value:
+    kernel = kernel_of(x, weight, "convolve")
+    n = len(kernel)
+    strides, dilations = each_axis(stride, n, "stride"), each_axis(dilation, n, "dilation")
+    pads = _pads(pad, x, kernel, strides, dilations)
     for axis, (k, d) in enumerate(zip(kernel, dilations, strict=True)):
-        _reaches(value, axis, k, d, _pads(pad, value, kernel, strides, dilations), "kernel")
-    return op.Conv(
-        value,
-        weight,
-        strides=strides,
-        pads=_pads(pad, value, kernel, strides, dilations),
-        dilations=dilations,
-        group=groups,
-    )
+        _reaches(x, axis, k, d, pads, "kernel")
+    return op.Conv(x, weight, strides=strides, pads=pads, dilations=dilations, group=groups)
 
 
 def _reaches(x: Value, axis: int, kernel: int, dilation: int, pads: Sequence[int], what: str) -> None:
@@ -88,41 +88,45 @@ def _reaches(x: Value, axis: int, kernel: int, dilation: int, pads: Sequence[int
         )
 
 
-def _pool(what: str, x: Any, window: Any, stride: Any, pad: Any, ceil: bool) -> tuple[Value, dict[str, Any]]:
+def _pool(what: str, x: Value, window: Counts, stride: Counts | None, pad: Padding, ceil: bool) -> dict[str, Any]:
     n = spatial_axes(x, what)
-    value = floating(x, what)
-    kernel = each_axis(window, n, "size", 1)
-    strides = kernel if stride is None else each_axis(stride, n, "stride", 1)
-    pads = _pads(pad, value, kernel, strides, (1,) * n)
+    kernel = each_axis(window, n, "size")
+    strides = kernel if stride is None else each_axis(stride, n, "stride")
+    pads = _pads(pad, x, kernel, strides, (1,) * n)
     for axis, k in enumerate(kernel):
-        _reaches(value, axis, k, 1, pads, "window")
-    return value, {"kernel_shape": kernel, "strides": strides, "pads": pads, "ceil_mode": int(ceil)}
+        most = max(pads[axis], pads[n + axis])
+        if most >= k:
+            text = f"`pad` of `{what}` is less than the window, {k}: else a window holds padding alone"
+            raise Problem("E0303", text, f"this is {most}", argument="pad")
+        _reaches(x, axis, k, 1, pads, "window")
+    return {"kernel_shape": kernel, "strides": strides, "pads": pads, "ceil_mode": int(ceil)}
 
 
 @function("max_pool")
-def max_pool(x: Any, size: Any, stride: Any = None, pad: Any = 0, ceil: bool = False) -> Value:
-    value, attributes = _pool("max_pool", x, size, stride, pad, ceil)
-    pooled: Value = op.MaxPool(value, **attributes)
+def max_pool(x: Floats, size: Counts, stride: Counts | None = None, pad: Padding = 0, ceil: bool = False) -> Value:
+    pooled: Value = op.MaxPool(x, **_pool("max_pool", x, size, stride, pad, ceil))
     return pooled
 
 
 @function("avg_pool")
-def avg_pool(x: Any, size: Any, stride: Any = None, pad: Any = 0, ceil: bool = False) -> Value:
+def avg_pool(x: Floats, size: Counts, stride: Counts | None = None, pad: Padding = 0, ceil: bool = False) -> Value:
     """The mean of each window; padding counts."""
-    value, attributes = _pool("avg_pool", x, size, stride, pad, ceil)
-    pooled: Value = op.AveragePool(value, count_include_pad=1, **attributes)
+    pooled: Value = op.AveragePool(x, count_include_pad=1, **_pool("avg_pool", x, size, stride, pad, ceil))
     return pooled
 
 
 @function("global_avg_pool")
-def global_avg_pool(x: Any) -> Value:
+def global_avg_pool(x: Floats) -> Value:
     """`[B, C, ...]` to `[B, C]`."""
     n = spatial_axes(x, "global_avg_pool")
-    return op.ReduceMean(floating(x, "global_avg_pool"), ints(*range(2, n + 2)), keepdims=0)
+    return op.ReduceMean(x, ints(*range(2, n + 2)), keepdims=0)
 
 
 @function("lrn")
-def lrn(x: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Value:
+def lrn(x: Floats, size: Count, alpha: Amount = 1e-4, beta: Amount = 0.75, k: Positive = 1.0) -> Value:
     """Local response normalization across channels (Krizhevsky et al., 2012, section 3.3; alpha is divided by size)."""
     spatial_axes(x, "lrn")
-    return op.LRN(floating(x, "lrn"), size=size, alpha=float(alpha), beta=float(beta), bias=float(k))
+    if size % 2 == 0:
+        text = "`size` of `lrn` is odd: as many channels on either side"
+        raise Problem("E0303", text, f"this is {size}", argument="size")
+    return op.LRN(x, size=size, alpha=float(alpha), beta=float(beta), bias=float(k))

@@ -16,11 +16,6 @@ from dlc.dsl.diagnostics import CODES
 # -------------------------------------------------------------------------------------------------------- check
 
 
-PENDING = {
-    "next.net": "`scan` is not elaborated yet, and no net uses the block",
-}
-
-
 def expected() -> list[Any]:
     """File, line and code of the first message for each broken program."""
     cases = []
@@ -29,8 +24,7 @@ def expected() -> list[Any]:
             continue
         name, number, text = line.split(None, 2)
         code = re.match(r"E\d{4}", text)
-        marks = [pytest.mark.xfail(reason=PENDING[name], strict=True)] if name in PENDING else []
-        cases.append(pytest.param(name, int(number), code[0] if code else None, marks=marks, id=name))
+        cases.append(pytest.param(name, int(number), code[0] if code else None, id=name))
     return cases
 
 
@@ -153,7 +147,7 @@ def test_a_shared_part_is_counted_once_and_worked_twice(dlc: Dlc, tmp_path: Path
 def test_source(dlc: Dlc) -> None:
     done = dlc("show", "--source", "Linear")
     assert done.out.startswith("## Weights are [in, out]")
-    assert "block Linear(units: int" in done.out
+    assert "block Linear(units: count" in done.out
     assert done.out.rstrip().endswith("}")
     assert dlc("show", "--source", "Linear", "--json").json["text"] == done.out.rstrip("\n")
 
