@@ -148,6 +148,8 @@ class Builder:
         taken = tuple(self.inputs if inputs is None else inputs)
         own = set(self._interned.values())  # a body reads values of the graph around it, and does not hold their nodes
         nodes = tuple(node for node in topological(outputs.values()) if node in own)
+        if self._unknowns.some:
+            nodes = tuple(node for node in with_makers(outputs.values(), self._interned.values()) if node in own)
         alive = set(taken)
         for node in nodes:
             alive.update(node.outputs)
@@ -161,6 +163,10 @@ class _Unknowns:
 
     def __init__(self) -> None:
         self._last = -1
+
+    @property
+    def some(self) -> bool:
+        return self._last >= 0
 
     def fresh(self) -> Polynomial:
         self._last += 1
@@ -176,6 +182,33 @@ class _Unknowns:
 
     def _pass(self, names: Iterable[str]) -> None:
         self._last = max(self._last, *(int(name[1:]) for name in names if name[1:].isdigit()), -1)
+
+
+def with_makers(outputs: Iterable[Value], known: Iterable[Node]) -> tuple[Node, ...]:
+    """The nodes that `outputs` need, and those that show a size which a private operator among them names."""
+    makers: dict[str, Value] = {}  # the first that shows each: another one may be made of what reads the size
+    for node in known:
+        if "declared" in node.attributes:
+            for value in node.outputs:
+                for name in _unknown_in(value.type):
+                    makers.setdefault(name, value)
+    roots = dict.fromkeys(outputs)
+    while True:
+        nodes = topological(roots)
+        own = set(nodes)
+        named = dict.fromkeys(name for node in nodes if node.private for name in _named(node) if name in makers)
+        missing = dict.fromkeys(makers[name] for name in named if makers[name].node not in own)
+        if not missing:
+            return nodes
+        roots = missing | roots
+
+
+def _named(node: Node) -> Iterator[str]:
+    """The names of unknown sizes in the attributes of a private operator."""
+    for value in node.attributes.values():
+        for dim in value if isinstance(value, tuple) else (value,):
+            if isinstance(dim, Polynomial):
+                yield from filter(is_unknown, symbols(dim))
 
 
 def unknowns(node: Node) -> Iterator[str]:
@@ -349,4 +382,4 @@ def ints(*values: int) -> Array:
     return np.array(values, np.int64)
 
 
-__all__ = ["Builder", "current", "freeze", "ints", "op", "private", "rebind", "rewrite", "unknowns"]
+__all__ = ["Builder", "current", "freeze", "ints", "op", "private", "rebind", "rewrite", "unknowns", "with_makers"]

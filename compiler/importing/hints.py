@@ -68,18 +68,18 @@ def _settled(call: Call) -> tuple[Type, ...] | None:
 
 def _by_length(call: Call) -> tuple[Dim | None, ...] | None:
     """A rank that follows from how many axes or sizes a node takes, whatever they are."""
-    length = product(call.type(1).shape)
+    length, rank = product(call.type(1).shape), call.type(0).rank
+    reduces = call.op.startswith("Reduce")
+    if call.op in ("Split", "CenterCropPad", "Pad") or (reduces and call.get("keepdims", 1)):
+        return (None,) * rank
     if not isinstance(length, int):
         return None
-    rank = call.type(0).rank
     if call.op == "Reshape":
         return (None,) * length
     if call.op == "Unsqueeze":
         return (None,) * (rank + length)
-    if call.op == "Squeeze":
+    if call.op == "Squeeze" or (reduces and length):
         return (None,) * (rank - length)
-    if call.op.startswith("Reduce") and (call.get("keepdims", 1) or length):
-        return (None,) * (rank if call.get("keepdims", 1) else rank - length)
     return None
 
 

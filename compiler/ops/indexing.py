@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dlc.compiler.build import current, ints, op, private
-from dlc.compiler.graph import Value
+from dlc.compiler.graph import Node, Value
 from dlc.compiler.ops.extents import extents
 from dlc.compiler.ops.rules import NUMBERS, axis_of, expect, reduce_sum, zeros
 from dlc.compiler.ops.shape import known
@@ -138,9 +138,12 @@ def _one_hot(call: Call) -> list[Type]:
 define("OneHot", _one_hot)
 
 
-@gradient("OneHot")
-def _(g: Value, indices: Value, depth: Value, values: Value, *, axis: int = -1) -> tuple[None, None, Value]:
-    unit = op.OneHot(indices, depth, np.array([0, 1], values.type.numpy), axis=axis)
+@gradient("OneHot", at_run=True)
+def _(
+    g: Value, node: Node, indices: Value, depth: Value, values: Value, *, axis: int = -1
+) -> tuple[None, None, Value]:
+    declared = (g.type,) if "declared" in node.attributes else None
+    unit = op.OneHot(indices, depth, np.array([0, 1], values.type.numpy), axis=axis, declared=declared)
     every = range(g.type.rank)
     on = reduce_sum(g * unit, *every, keepdims=False)
     off = reduce_sum(g, *every, keepdims=False) - on

@@ -6,13 +6,17 @@ The axes of a reduction are its second input, a constant; without it all axes ar
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from dlc.compiler.build import current, ints, op, private
 from dlc.compiler.graph import Node, Value
 from dlc.compiler.ops.extents import extents
 from dlc.compiler.ops.rules import (
     NUMBERS,
+    as_shape,
     axis_of,
     expect,
     fixed,
@@ -65,23 +69,73 @@ def reduced_axes(node: Node) -> tuple[int, ...]:
     return _axes(axes, x.type.rank, node.attributes.get("noop_with_empty_axes", 0))
 
 
+@dataclass(frozen=True, slots=True)
+class Reduced:
+    """What a gradient rule asks of the axes that are reduced: known, or an input that is known only at run time."""
+
+    x: Value
+    axes: tuple[int, ...] | Value
+    kept: Shape  # the shape of the result with these axes back, of size 1
+    like: Value | None = None  # a value of that shape, if only a run tells which axes are missing
+
+    def over(self, name: str, value: Value) -> Value:
+        """`value`, of the shape of x, reduced in the same way; its axes are kept."""
+        if isinstance(self.axes, tuple):
+            return op[name](value, ints(*self.axes), keepdims=1) if self.axes else value
+        declared = (value.type.with_shape(self.kept),)
+        return self.stretch(op[name](value, self.axes, noop_with_empty_axes=1, declared=declared))
+
+    def total(self, value: Value) -> Value:
+        return self.over("ReduceSum", value)
+
+    def count(self) -> Value | float:
+        """How many elements come together in one, as a factor."""
+        if isinstance(self.axes, tuple):
+            return count(product([self.x.shape[axis] for axis in self.axes]), self.x)
+        whole, made = private.Size(dim=product(self.x.shape)), private.Size(dim=product(self.kept))
+        value: Value = op.Cast(whole / op.Max(made, np.array(1)), to=self.x.dtype)
+        return value
+
+    def stretch(self, value: Value) -> Value:
+        """A value of the kept shape in the shape of x, where arithmetic could not tell that it stretches to that."""
+        known = isinstance(self.axes, tuple)
+        return value if known else private.ExpandTo(value, shape=self.x.shape, at_run=1)
+
+
 def _reducing(*names: str) -> Callable[[Callable[..., Value]], None]:
-    """A gradient rule `f(g, y, x, axes)` whose `g` and `y` have the reduced axes back, with size 1."""
+    """A gradient rule `f(g, y, x, reduced)` whose `g` and `y` have the reduced axes back, with size 1."""
 
     def record(rule: Callable[..., Value]) -> None:
-        @gradient(*names)
+        @gradient(*names, at_run=True)
         def _(g: Value, y: Value, node: Node, x: Value) -> tuple[Value]:
-            axes = reduced_axes(node)
-            kept = _shrunk(x.shape, axes, True)
-            cotangent = rule(_reshape(g, kept), _reshape(y, kept), x, axes)
+            found = _found(node, x)
+            whole = [found.stretch(_kept(value, found)) for value in (g, y)]
+            cotangent = rule(*whole, x, found)
             return (cotangent if cotangent.shape == x.shape else private.ExpandTo(cotangent, shape=x.shape),)
 
     return record
 
 
-def _reshape(x: Value, shape: Shape) -> Value:
-    value: Value = x if x.shape == shape else private.ReshapeTo(x, shape=shape)
-    return value
+def _found(node: Node, x: Value) -> Reduced:
+    axes = node.inputs[1] if len(node.inputs) > 1 else None
+    if axes is None or axes.constant is not None:
+        known = reduced_axes(node)
+        return Reduced(x, known, _shrunk(x.shape, known, True))
+    if node.attributes.get("keepdims", 1):
+        return Reduced(x, axes, node.output.shape)
+    wide = node.output.type.with_shape([current().unknown() for _ in x.shape])
+    kept = current().add(node.op, node.inputs, {**node.attributes, "keepdims": 1, "declared": (wide,)}).output
+    return Reduced(x, axes, wide.shape, kept)
+
+
+def _kept(value: Value, found: Reduced) -> Value:
+    if isinstance(found.axes, tuple):
+        return value if value.shape == found.kept else private.ReshapeTo(value, shape=found.kept)
+    if found.like is None:
+        return as_shape(value, found.kept)
+    shape = op.Shape(found.like)
+    back: Value = op.Reshape(value, shape, allowzero=1, declared=(value.type.with_shape(found.kept),))
+    return back
 
 
 def count(dim: Dim, like: Value) -> Value | float:
@@ -93,57 +147,57 @@ def count(dim: Dim, like: Value) -> Value | float:
 
 
 @_reducing("ReduceSum")
-def _(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Value:
+def _(g: Value, y: Value, x: Value, reduced: Reduced) -> Value:
     return g
 
 
 @_reducing("ReduceMean")
-def _(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Value:
-    return g / count(product([x.shape[axis] for axis in axes]), g)
+def _(g: Value, y: Value, x: Value, reduced: Reduced) -> Value:
+    return g / reduced.count()
 
 
 @_reducing("ReduceMax", "ReduceMin")
-def _(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Value:
+def _(g: Value, y: Value, x: Value, reduced: Reduced) -> Value:
     """Ties share the cotangent in equal parts."""
     wins = mask(op.Equal(x, y), x)
-    return wins * (g / reduce_sum(wins, *axes))
+    return wins * (g / reduced.total(wins))
 
 
 @_reducing("ReduceProd")
-def _(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Value:
+def _(g: Value, y: Value, x: Value, reduced: Reduced) -> Value:
     """Each element gets the product of the others, right where elements are zero too.
 
     At zeros the second derivative is that of one zero held fixed; away from them it is exact.
     """
     zero = mask(op.Equal(x, 0.0), x)
     filled = where(op.Equal(x, 0.0), 1.0, x)
-    others = reduce_sum(zero, *axes) - zero  # how many of the other elements are zero
-    return where(op.Equal(others, 0.0), g * op.ReduceProd(filled, ints(*axes), noop_with_empty_axes=1) / filled, 0.0)
+    others = reduced.total(zero) - zero  # how many of the other elements are zero
+    return where(op.Equal(others, 0.0), g * reduced.over("ReduceProd", filled) / filled, 0.0)
 
 
 @_reducing("ReduceL1")
-def _(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Any:
+def _(g: Value, y: Value, x: Value, reduced: Reduced) -> Any:
     return g * op.Sign(x)
 
 
 @_reducing("ReduceL2")
-def _(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Value:
+def _(g: Value, y: Value, x: Value, reduced: Reduced) -> Value:
     """0 where the norm is 0, as in PyTorch."""
     return x * (g / where(op.Equal(y, 0.0), 1.0, y))
 
 
 @_reducing("ReduceLogSum")
-def _(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Value:
-    return g / reduce_sum(x, *axes)
+def _(g: Value, y: Value, x: Value, reduced: Reduced) -> Value:
+    return g / reduced.total(x)
 
 
 @_reducing("ReduceLogSumExp")
-def _(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Any:
+def _(g: Value, y: Value, x: Value, reduced: Reduced) -> Any:
     return g * op.Exp(x - y)
 
 
 @_reducing("ReduceSumSquare")
-def _(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Value:
+def _(g: Value, y: Value, x: Value, reduced: Reduced) -> Value:
     return (2 * g) * x
 
 
@@ -214,9 +268,9 @@ def _cumsum(call: Call) -> list[Type]:
 define("CumSum", _cumsum)
 
 
-@gradient("CumSum")
-def _(g: Value, x: Value, axis: Value, *, exclusive: int = 0, reverse: int = 0) -> Any:
-    return op.CumSum(g, axis, exclusive=exclusive, reverse=1 - reverse)
+@gradient("CumSum", at_run=True)
+def _(g: Value, node: Node, x: Value, axis: Value, *, exclusive: int = 0, reverse: int = 0) -> Any:
+    return op.CumSum(g, axis, exclusive=exclusive, reverse=1 - reverse, declared=node.attributes.get("declared"))
 
 
 def _top_k(call: Call) -> list[Type]:

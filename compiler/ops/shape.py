@@ -8,7 +8,9 @@ from typing import Any
 from dlc.compiler.build import ints, op, private
 from dlc.compiler.graph import Node, Value
 from dlc.compiler.ops.extents import extent_vector, extents
+from dlc.compiler.ops.places import by_places, cut_at_run, sliced_at_run, untiled_at_run
 from dlc.compiler.ops.rules import (
+    as_shape,
     at_run_shape,
     axis_of,
     fixed,
@@ -169,10 +171,11 @@ def _split(call: Call) -> list[Type]:
 define("Split", _split)
 
 
-@gradient("Split")
+@gradient("Split", at_run=True)
 def _(gs: list[Value | None], ys: tuple[Value, ...], x: Value, *, axis: int = 0) -> Any:
     parts = [zeros(y.type) if g is None else g for g, y in zip(gs, ys, strict=True)]
-    return op.Concat(*parts, axis=axis)
+    place = axis % x.type.rank
+    return op.Concat(*(as_shape(part, replaced(x.shape, place, part.shape[place])) for part in parts), axis=axis)
 
 
 def _window(start: Dim, end: Dim, step: int, size: Dim) -> tuple[Dim, Dim]:
@@ -227,9 +230,11 @@ def _slice(call: Call) -> list[Type]:
 define("Slice", _slice)
 
 
-@gradient("Slice")
+@gradient("Slice", at_run=True)
 def _(g: Value, node: Node, x: Value) -> Value:
     """Zeros around what was taken; between it too where the step is not 1."""
+    if "declared" in node.attributes:
+        return sliced_at_run(g, node, x)
     rank = x.type.rank
     bounds = [extents(value) for value in (*node.inputs[1:], None, None)[:4]]
     before: list[Dim] = [0] * rank
@@ -319,12 +324,15 @@ def _pad(call: Call) -> list[Type]:
 define("Pad", _pad)
 
 
-@gradient("Pad")
+@gradient("Pad", at_run=True)
 def _(g: Value, node: Node, x: Value, *, mode: str = "constant") -> tuple[Value, None, Value | None]:
     """Padding with a number is undone by cutting off; another mode copies, so each copy adds to where it came from."""
-    before, after = _amounts(node.inputs, x.type)
+    at_run = "declared" in node.attributes
+    if at_run and mode != "constant":
+        return by_places(g, node, x), None, None
+    before, after = ([], []) if at_run else _amounts(node.inputs, x.type)
     if mode == "constant":
-        to_x = pad(g, [-dim for dim in before], [-dim for dim in after])
+        to_x = cut_at_run(g, node, x) if at_run else pad(g, [-dim for dim in before], [-dim for dim in after])
         value = node.inputs[2] if len(node.inputs) > 2 else None
         to_value = None if value is None else _total(g) - _total(to_x)
         return to_x, None, to_value if value is None or not value.shape else private.ReshapeTo(to_value, shape=(1,))
@@ -350,10 +358,11 @@ def _tile(call: Call) -> list[Type]:
 define("Tile", _tile)
 
 
-@gradient("Tile")
+@gradient("Tile", at_run=True)
 def _(g: Value, node: Node, x: Value) -> Value:
     repeats = extents(node.inputs[1])
-    assert repeats is not None
+    if repeats is None:
+        return untiled_at_run(g, node, x)
     split = [part for n, dim in zip(repeats, x.shape, strict=True) for part in (n, dim)]
     return reduce_sum(private.ReshapeTo(g, shape=tuple(split)), *range(0, 2 * x.type.rank, 2), keepdims=False)
 

@@ -38,7 +38,7 @@ def _max_unpool(call: Call) -> list[Type]:
 define("MaxUnpool", _max_unpool)
 
 
-@gradient("MaxUnpool")
+@gradient("MaxUnpool", at_run=True)
 def _(g: Value, x: Value, indices: Value) -> Value:
     """Indices count through the whole flat result. Of values put in one place each is given what stands there."""
     flat = private.ReshapeTo(g, shape=(g.type.size,))
