@@ -147,7 +147,7 @@ def _(
     every = range(g.type.rank)
     on = reduce_sum(g * unit, *every, keepdims=False)
     off = reduce_sum(g, *every, keepdims=False) - on
-    return None, None, op.Concat(private.ReshapeTo(off, shape=(1,)), private.ReshapeTo(on, shape=(1,)), axis=0)
+    return None, None, op.Concat(op.Unsqueeze(off, ints(0)), op.Unsqueeze(on, ints(0)), axis=0)
 
 
 def _shape(call: Call) -> list[Type]:

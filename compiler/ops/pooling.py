@@ -65,9 +65,7 @@ def _explicit(node: Node, extents: Shape) -> dict[str, Any]:
     """A pool's attributes with automatic padding resolved and nothing left out."""
     given = {**node.attributes, "ceil_mode": 0}
     found = windows(node.op, given, extents, node.attributes["kernel_shape"])
-    automatic = str(node.attributes.get("auto_pad", "")).startswith("SAME")
-    ceil_mode = 0 if automatic else int(node.attributes.get("ceil_mode", 0))
-    return {"kernel_shape": found.kernel, **found.attributes(), "ceil_mode": ceil_mode}
+    return {"kernel_shape": found.kernel, **found.attributes(), "ceil_mode": int(node.attributes.get("ceil_mode", 0))}
 
 
 def _max_pool_grad(call: Call) -> list[Type]:
@@ -214,7 +212,9 @@ def _(g: Value, x: Value, y: Value, node: Node, *, p: int = 2) -> Value:
 def _share(g: Value, y: Value, p: int) -> Value:
     if p == 1:
         return g
-    return where(op.Equal(y, 0.0), 0.0, g * op.Pow(where(op.Equal(y, 0.0), 1.0, y), float(1 - p)))
+    # Where y is 0, so is every element of the window, and with it the factor that comes to this.
+    value: Value = g * op.Pow(where(op.Equal(y, 0.0), 1.0, y), float(1 - p))
+    return value
 
 
 def _power(x: Value, p: int) -> Value:

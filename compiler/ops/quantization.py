@@ -153,7 +153,7 @@ def _quantized(node: Node, x: Value) -> tuple[Value, ...]:
     low = op.Min(op.ReduceMin(x, keepdims=0), nothing)
     high = op.Max(op.ReduceMax(x, keepdims=0), nothing)
     scale = (high - low) / 255.0
-    zero = op.Cast(op.Clip(op.Round(-low / scale), nothing, np.array(255, x.type.numpy)), to="u8")
+    zero = op.Cast(op.Round(-low / scale), to="u8")
     return (op.QuantizeLinear(x, scale, zero), scale, zero)[: len(node.outputs)]
 
 

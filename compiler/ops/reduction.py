@@ -316,12 +316,17 @@ def _(g: Value, y: Value, *, axis: int = -1) -> Value:
 
 @gradient("LogSoftmax")
 def _(g: Value, y: Value, *, axis: int = -1) -> Any:
-    """A cotangent that was scattered from few places (cross entropy) is summed before and added after the scatter."""
+    """A cotangent that was scattered from few places (cross entropy) is summed before and added after the scatter.
+
+    Only if something is scattered into each row: a scatter may have fewer rows than its data.
+    """
     axis %= y.type.rank
     scatter = g.node
     if scatter is not None and scatter.op == "ScatterElements" and scatter.attributes.get("reduction") == "add":
         data, indices, updates = scatter.inputs
-        if _is_zero(data) and updates is not None and scatter.attributes.get("axis", 0) % y.type.rank == axis:
+        assert updates is not None, "the type rule asked for them"
+        along = scatter.attributes.get("axis", 0) % y.type.rank
+        if along == axis and _is_zero(data) and replaced(updates.shape, axis, y.shape[axis]) == y.shape:
             dense = op.Exp(y) * -reduce_sum(updates, axis)
             return op.ScatterElements(dense, indices, updates, axis=axis, reduction="add")
     return g - op.Exp(y) * reduce_sum(g, axis)

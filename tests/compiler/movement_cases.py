@@ -158,6 +158,8 @@ def sequences() -> Iterator[Case]:
     yield Case("DequantizeLinear", (q.astype(np.int32), draw(14, 3, 4, 2, low=0.1)), {"axis": 2, "block_size": 4},
                lambda q, s: torch.from_numpy(q.astype(float)) * s.repeat_interleave(4, 2)[..., :6],
                label="blocks")  # fmt: skip
+    yield Case("DequantizeLinear", (np.array(7, np.int8), draw(13, 1, low=0.1)), torch=lambda q, s: 7.0 * s[0],
+               label="scalar")  # fmt: skip
     yield Case("DynamicQuantizeLinear", (apart(15, 4, 5),), {}, lambda x: [(x.max() - x.min()) / 255],
                outputs=3, label="range")  # fmt: skip
     yield Case("DynamicQuantizeLinear", (draw(15, 4, low=0.2),), {}, outputs=3, label="positive")

@@ -159,6 +159,7 @@ def reductions() -> Iterator[Case]:
             yield Case("TopK", (signed, ints(2)), {"axis": axis, "largest": largest},
                        lambda x, k, a=axis, m=largest: t.topk(x, 2, a, bool(m))[0], outputs=2,
                        label=f"axis{axis}largest{largest}")  # fmt: skip
+    yield Case("TopK", (signed, ints(2)), {}, lambda x, k: t.topk(x, 2)[0], outputs=2, label="default")
     for name, softmax in (("Softmax", "softmax"), ("LogSoftmax", "log_softmax")):
         for shape, axis in (((4, 5), -1), ((4, 5), 0), ((2, 3, 4), 1), ((1,), 0), ((0, 3), 1)):
             peer = lambda x, s=softmax, a=axis: getattr(t, s)(x, a)  # noqa: E731

@@ -154,3 +154,49 @@ def test_the_gradients_of_a_product_are_two_products(left: tuple[int, ...], righ
     assert len(products) == 2 and "dlc.SumTo" not in {node.op for node in graph.nodes}
     taken = {value.node.op for node in products for value in node.inputs if value is not None and value.node}
     assert ("dlc.ReshapeTo" in taken) == (len(left) == 1 or len(right) == 1)
+
+
+def test_a_dequantized_value_of_another_type_has_a_gradient_of_the_scales() -> None:
+    with Builder() as b:
+        scale = b.input("scale", Type("f64", ()))
+        y = op.DequantizeLinear(b.constant(np.array([2, -3, 7], np.int8)), scale, output_dtype="f32")
+        loss = op.ReduceSum(y * y, keepdims=0)
+        graph = differentiate(b.graph("dequantized", {"scale": private.Gradient(loss, scale)}))
+    found = evaluate(graph, {"scale": np.array(0.5)})["scale"]
+    assert y.dtype == "f32" and found.dtype == np.float64
+    np.testing.assert_allclose(found, 2 * 0.5 * (4 + 9 + 49))
+
+
+@pytest.mark.parametrize("order", [first_order, second_order])
+@pytest.mark.parametrize("p", [2, 3])
+def test_windows_of_zeros_have_gradients_of_0(p: int, order: Any) -> None:
+    x = np.zeros((1, 1, 6))
+    x[..., 3:] = 1.5, -2.0, 0.0
+    case = Case("LpPool", (x,), {"kernel_shape": (2,), "strides": (2,), "p": p})
+    found = evaluate(order(case), case.feeds())["x0"]
+    assert np.isfinite(found).all() and not found[..., :2].any()
+
+
+@pytest.mark.parametrize("kind", ["AveragePool", "LpPool"])
+def test_pools_of_any_number_of_channels(kind: str) -> None:
+    """No kernel can be made for each channel."""
+    with Builder() as b:
+        x = b.input("x0", Type("f64", (symbol("B"), symbol("C"), 5, 4)))
+        pooled: Any = op[kind](x, kernel_shape=(3, 2), strides=(2, 1))
+        loss = op.ReduceSum(pooled * op.Sin(pooled), keepdims=0)
+        graph = differentiate(b.graph("pooled", {"loss": loss, "x0": private.Gradient(loss, x)}))
+    assert graph.outputs["x0"].shape == x.shape
+    assert_gradients(graph, {"x0": draw(3, 2, 3, 5, 4, low=0.5)})
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_scattered_cotangents_of_log_softmax(rows: int, axis: int) -> None:
+    """Along its own axis and another, into some rows and all, and into what is not zeros: two, one after the other."""
+    with Builder() as b:
+        x, places = b.input("x0", Type("f64", (3, 4))), np.array([[1, 0, 2, 1], [0, 2, 2, 0], [1, 1, 0, 2]])[:rows]
+        picked = op.GatherElements(op.LogSoftmax(op.LogSoftmax(x * x, axis=1) * 1.0, axis=1), places, axis=axis)
+        again = op.GatherElements(op.LogSoftmax(op.LogSoftmax(x, axis=1), axis=1), places, axis=axis)
+        loss = op.ReduceSum(op.Sin(picked), keepdims=0) + op.ReduceSum(op.Sin(again), keepdims=0)
+        graph = differentiate(b.graph("scattered", {"loss": loss, "x0": private.Gradient(loss, x)}))
+    assert_gradients(graph, {"x0": draw(4, 3, 4)})

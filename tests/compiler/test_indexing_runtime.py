@@ -156,6 +156,11 @@ KERNELS: dict[str, tuple[Callable[[Value], Any], str]] = {
     "Det": (lambda x: op.Det(op.Slice(x, ints(0), ints(3), ints(1))), "f16 f32 f64"),
     "Gather gradient": (lambda x: private.ScatterAdd(x, ints(1, 1, 0), axis=0, shape=(2, 4)), "f16 f32 f64 i32"),
     "QuantizeLinear": (lambda x: op.QuantizeLinear(x, op.Cast(np.array(0.5), to=x.dtype)), "f16 f64"),
+    "DynamicQuantizeLinear": (lambda x: op.DynamicQuantizeLinear(x - op.Cast(np.array(1.75), to=x.dtype), outputs=3)[0],
+                              "f32 f64"),
+    "DynamicQuantizeLinear zero": (lambda x: op.DynamicQuantizeLinear(
+        x - op.Cast(np.array(1.75), to=x.dtype), outputs=3)[2], "f32 f64"),
+    "DynamicQuantizeLinear below 0": (lambda x: op.DynamicQuantizeLinear(op.Neg(x), outputs=3)[2], "f32 f64"),
     "TensorScatter": (lambda x: op.TensorScatter(op.Unsqueeze(x, ints(2)), op.Unsqueeze(
         op.Slice(x, ints(0), ints(2), ints(1)), ints(2)), ints(1, 0, 3), mode="circular"), "f16 f64 i8 u8"),
 }  # fmt: skip

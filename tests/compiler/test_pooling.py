@@ -62,6 +62,9 @@ SPECIAL = {
     "whole": Case((2, 3, 4, 5), {"kernel_shape": (4, 5)}),
     "same upper": Case((2, 3, 8, 7), {"kernel_shape": (3, 3), "strides": (2, 2), "auto_pad": "SAME_UPPER"}),
     "same lower": Case((2, 3, 8, 7), {"kernel_shape": (3, 2), "strides": (2, 2), "auto_pad": "SAME_LOWER"}),
+    "same beyond the last": Case(
+        (2, 3, 7, 5), {"kernel_shape": (1, 2), "strides": (2, 3), "auto_pad": "SAME_UPPER", "ceil_mode": 1}
+    ),
     "valid": Case((2, 3, 8, 7), {"kernel_shape": (3, 2), "strides": (2, 2), "auto_pad": "VALID"}),
 }
 CASES = {**SPECIAL, **{f"random {seed}": random_case(seed) for seed in range(30)}}
