@@ -86,8 +86,8 @@ def _linear(place: Value, extent: Dim) -> list[tuple[Value, Value]]:
     inner = op.Clip(place, 0.0, last)
     low = op.Floor(inner)
     high = op.Min(low + 1.0, last)
-    part = inner - low
-    return [(op.Cast(low, to="i64"), (1 - part) * within), (op.Cast(high, to="i64"), part * within)]
+    part = inner - low  # 0 outside of the axis
+    return [(op.Cast(low, to="i64"), (1 - part) * within), (op.Cast(high, to="i64"), part)]
 
 
 def _weighted(rows: Value, index: Value, a: Value, b: Value) -> Value:

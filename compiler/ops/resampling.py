@@ -56,5 +56,5 @@ def _(g: Value, x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
     places, channels = blocksize * blocksize, g.shape[1]
     if not isinstance(channels, int):
         raise IllTyped(f"DepthToSpace of {x.type}: the gradient in mode CRD needs a known number of channels")
-    order = np.arange(places * channels).reshape(places, channels).T.reshape(-1)
+    order = np.arange(places * channels).reshape(places, channels).T.ravel()
     return op.Gather(deep, order, axis=1)

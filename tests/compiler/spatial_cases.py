@@ -111,6 +111,9 @@ def resized_otherwise() -> Iterator[Case]:
     yield Case("Resize", (x, None, floats(1, 1, 1.5, 0.5)), given, label="excluded")
     yield Case("Resize", (x, None, floats(1, 1, 0.5, 0.25)), {"mode": "linear", "antialias": 1}, label="smooth")
     yield Case("Resize", (x, None, floats(1, 1, 1, 1)), {"mode": "cubic"}, label="same")
+    yield Case("Resize", (x, None, floats(2)), {"axes": (3,)}, lambda x, *_: x.repeat_interleave(2, 3), label="columns")
+    yield Case("Resize", (draw(1, 2, 3, 4, 2), None, None, ints(7)), {"mode": "linear", "axes": (2,)},
+               lambda x, *_: F.interpolate(x, (7, 2), mode="bilinear"), label="rows of two")  # fmt: skip
     wide = draw(5, 1, 1, 700)
     peer = interpolated((500,), "linear")
     yield Case("Resize", (wide, None, None, ints(1, 1, 500)), {"mode": "linear"}, peer, label="long")
@@ -170,12 +173,21 @@ def regions() -> Iterator[Case]:
         peer = lambda x, rois, images, given=given: peers.roi_align(x, rois, images, **given)  # noqa: E731
         yield Case("RoiAlign", (x, ROIS, images), given, peer, fixed=(1,))
         yield Case("RoiAlign", (x, ROIS, images), given, peer, fixed=(1,), symbolic={3: "B", 6: "H"}, label="symbolic")
+    given = {"mode": "avg", "coordinate_transformation_mode": "output_half_pixel", "sampling_ratio": 1}
+    given |= {"output_height": 2, "output_width": 3, "spatial_scale": 1.0}
+    peer = lambda x, rois, images, given=given: peers.roi_align(x, rois, images, **given)  # noqa: E731
+    yield Case("RoiAlign", (x, np.array([[4.2, 3.6, 8.9, 8.4], [-2.8, -3.4, 2.0, 1.2]]), ints(1, 2)), given, peer,
+               fixed=(1,), label="beyond the ends")  # fmt: skip
     boxes = np.array([[0, 0, 0, 5, 4], [2, 1, 2, 3, 5], [1, -2, -2, 9, 9], [1, 4, 4, 4, 4], [0, 7, 7, 9, 9.0]])
     x = apart(12, 3, 2, 6, 7)
     for scale, shape in product((1.0, 0.6), ((2, 3), (1, 1))):
         given = {"pooled_shape": shape, "spatial_scale": scale}
         peer = lambda x, rois, given=given: peers.max_roi_pool(x, rois, **given)  # noqa: E731
         yield Case("MaxRoiPool", (x, boxes), given, peer, fixed=(1,), symbolic={3: "B"})
+    aside = np.array([[0, 1, -9, 5, -7], [1, -9, 1, -8, 4], [2, 2, 8, 4, 9], [0, 8, 0, 11, 3], [1, -2, 4, 3, 8.0]])
+    given = {"pooled_shape": (3, 2)}
+    peer = lambda x, rois: peers.max_roi_pool(x, rois, pooled_shape=(3, 2), spatial_scale=1.0)  # noqa: E731
+    yield Case("MaxRoiPool", (x, aside), given, peer, fixed=(1,), label="beside the image")
 
 
 def unpooled() -> Iterator[Case]:
