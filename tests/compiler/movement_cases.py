@@ -55,7 +55,10 @@ def running() -> Iterator[Case]:
             yield Case("CumProd", (zeros, np.array(1)), flags,
                        lambda x, a, e=exclusive, r=reverse: peer(x, 1, e, r),
                        label=f"zeros{exclusive}{reverse}")  # fmt: skip
-            yield Case("CumProd", (x, ints(1)), flags, symbolic={5: "T"}, label=f"symbolic{exclusive}{reverse}")
+            for axis, size in enumerate(x.shape):
+                yield Case("CumProd", (x, ints(axis)), flags,
+                           lambda x, a, e=exclusive, r=reverse: peer(x, int(a[0]), e, r), symbolic={size: "T"},
+                           label=f"symbolic{axis}{exclusive}{reverse}")  # fmt: skip
             yield Case("CumSum", (x, np.array(-2, np.int32)), flags,
                        lambda x, a, e=exclusive, r=reverse: peer(x, 1, e, r, False),
                        label=f"negative{exclusive}{reverse}")  # fmt: skip

@@ -117,6 +117,10 @@ def resized_otherwise() -> Iterator[Case]:
     wide = draw(5, 1, 1, 700)
     peer = interpolated((500,), "linear")
     yield Case("Resize", (wide, None, None, ints(1, 1, 500)), {"mode": "linear"}, peer, label="long")
+    tall = draw(5, 1, 2, 600, 3)
+    yield Case("Resize", (tall, None, None, ints(1, 2, 500, 3)), {"mode": "linear"},
+               lambda x, *_: F.interpolate(x, (500, 3), mode="bilinear"), label="tall")  # fmt: skip
+    yield Case("Resize", (tall, None, None, ints(1, 2, 500, 3)), label="tall nearest")
     given = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     peer = lambda x, *_: F.interpolate(x, scale_factor=(2, 3), mode="nearest")  # noqa: E731
     unknown = {2: "B", 5: "H", 6: "W"}
