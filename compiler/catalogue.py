@@ -8,18 +8,16 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from dlc.compiler.importing.sequences import RESOLVED
 from dlc.compiler.kernels import element_types
-from dlc.compiler.registry import Expansion, NoGradient, operators
+from dlc.compiler.registry import Expansion, NoGradient, ZeroGradient, operators
 
 if TYPE_CHECKING:
     from onnx.defs import OpSchema
 
 OPSET = 21  # that of the products
-NOT_DENSE = {
-    "seq": "it works on sequences, which are not dense tensors",
-    "optional": "it works on optional values, which are not dense tensors",
-    "tensor(string)": "it works on strings",
-}
+KINDS = ("rule", "expansion", "zero", "none")
+STRINGS = "it works on strings"
 NO_TENSOR = "it reads an encoded file"
 LATER = "control flow is not differentiated by this version of dlc"
 
@@ -28,7 +26,9 @@ LATER = "control flow is not differentiated by this version of dlc"
 class Entry:
     """One operator of ONNX's own domain, at its newest version.
 
-    `gradient` is "rule", "expansion" (into simpler operators) or "none", for the reason given. `cpu` and `cuda` are the
+    `gradient` is "rule", "expansion" (into simpler operators, or into nothing but tensors where a sequence is resolved
+    while a model is read), "zero" (it exists, and is zero but where the operator jumps) or "none"; the last two for the
+    reason given. `cpu` and `cuda` are the
     float types (every type, for an operator without floats) for which ONNX Runtime has a kernel at opset 21; `body`
     tells whether ONNX defines the operator by others, so that it runs without a kernel. `tested` names what dlc's tests
     compare the gradient with.
@@ -91,17 +91,19 @@ def _gradient(schema: OpSchema) -> tuple[str, str]:
     record = operators().get(schema.name)
     found = record.gradient if record is not None else None
     if isinstance(found, NoGradient):
-        return "none", found.reason
+        return "zero" if isinstance(found, ZeroGradient) else "none", found.reason
     if isinstance(found, Expansion):
         return "expansion", ""
     if found is not None:
         return "rule", ""
     if schema.name in ("If", "Loop", "Scan"):
         return "none", LATER
+    if schema.name in RESOLVED:
+        reason = RESOLVED[schema.name].reason
+        return "none" if reason else "expansion", reason
     types = [str(each) for formal in (*schema.inputs, *schema.outputs) for each in formal.types]
-    for start, reason in NOT_DENSE.items():
-        if any(each.startswith(start) for each in types):
-            return "none", reason
+    if "tensor(string)" in types:
+        return "none", STRINGS
     return "none", NO_TENSOR if schema.name == "ImageDecoder" else ""
 
 
@@ -113,4 +115,4 @@ def _tested() -> dict[str, list[str]]:
     return found
 
 
-__all__ = ["Entry", "catalogue"]
+__all__ = ["KINDS", "Entry", "catalogue"]

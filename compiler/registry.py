@@ -56,9 +56,14 @@ Rule = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class NoGradient:
-    """Why an operator has no gradient: its derivative is zero or undefined almost everywhere, or its type not dense."""
+    """Why no gradient goes through an operator: its results are no numbers that change smoothly, or nothing is read."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroGradient(NoGradient):
+    """Why an operator's derivative is zero almost everywhere: no gradient goes through it, and none is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ class Operator:
     """What the compiler knows of one operator.
 
     `infer` gives the types of its outputs or raises IllTyped. `gradient` is a rule, an expansion, or the reason why
-    there is none.
+    there is none, or why it is zero.
     `at_run` says that it serves too where only a run tells what the type rule asks for; `settle` gives inputs of which
     the rule can tell that they fit.
     `evaluate` is the meaning in numpy (private operators only; ONNX's own have onnx's reference implementation).
@@ -170,6 +175,16 @@ def no_gradient(reason: str, *names: str) -> None:
     """Say why operators have no gradient."""
     for name in names:
         _OPERATORS[name].gradient = NoGradient(reason)
+
+
+def zero_gradient(reason: str, *names: str) -> None:
+    """Say why the derivative of operators exists and is zero, but for the places where they jump.
+
+    Where the other paths of a product lead on, as in x * Floor(x), the gradient is right without theirs. A weight that
+    is reached through such operators alone cannot learn: that is told as if they had no gradient.
+    """
+    for name in names:
+        _OPERATORS[name].gradient = ZeroGradient(reason)
 
 
 def evaluate(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -278,7 +293,7 @@ def normal_axes(axes: Iterable[int], rank: int) -> tuple[int, ...]:
 
 
 __all__ = [
-    "COMPILER_ATTRIBUTES", "Call", "Dim", "Expansion", "IllTyped", "NoGradient", "Operator", "Shape", "cotangents",
-    "define", "evaluate", "expanded", "expansion", "gradient", "lookup", "lower", "no_gradient", "normal_axes",
-    "operators", "settle",
+    "COMPILER_ATTRIBUTES", "Call", "Dim", "Expansion", "IllTyped", "NoGradient", "Operator", "Shape", "ZeroGradient",
+    "cotangents", "define", "evaluate", "expanded", "expansion", "gradient", "lookup", "lower", "no_gradient",
+    "normal_axes", "operators", "settle", "zero_gradient",
 ]  # fmt: skip

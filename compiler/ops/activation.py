@@ -9,7 +9,7 @@ from dlc.compiler.build import op
 from dlc.compiler.graph import Node, Value
 from dlc.compiler.ops.composition import composed
 from dlc.compiler.ops.rules import ANY, NUMBERS, expect, mask, unary, where
-from dlc.compiler.registry import Call, IllTyped, define, gradient, no_gradient
+from dlc.compiler.registry import Call, IllTyped, define, gradient, no_gradient, zero_gradient
 from dlc.compiler.types import FLOATS, Type
 
 for name in ("Exp", "Log", "Sqrt", "Reciprocal", "Erf", "Gelu", "Sigmoid", "Softplus", "Softsign", "Mish",
@@ -22,7 +22,7 @@ for name in ("Neg", "Abs", "Sign", "Relu", "Shrink"):
 for name in ("IsNaN", "IsInf"):
     define(name, unary(FLOATS, result="bool"))
 define("Identity", unary(ANY))
-no_gradient("it is flat between its steps", "Floor", "Ceil", "Round", "Sign")
+zero_gradient("it is flat between its steps", "Floor", "Ceil", "Round", "Sign")
 no_gradient("its result is a truth value", "IsNaN", "IsInf")
 
 

@@ -15,7 +15,17 @@ from dlc.compiler.graph import Node, Value
 from dlc.compiler.ops.element_types import element_type
 from dlc.compiler.ops.indexing import counted
 from dlc.compiler.ops.rules import expect, normal_axis, replaced, show
-from dlc.compiler.registry import Call, IllTyped, define, evaluate, expansion, lookup, lower, no_gradient
+from dlc.compiler.registry import (
+    Call,
+    IllTyped,
+    define,
+    evaluate,
+    expansion,
+    lookup,
+    lower,
+    no_gradient,
+    zero_gradient,
+)
 from dlc.compiler.types import FLOATS, Array, Shape, Type, from_onnx_number, quotient
 
 BYTES = frozenset({"i8", "u8"})
@@ -107,7 +117,7 @@ def _quantize(call: Call) -> list[Type]:
 
 
 define("QuantizeLinear", _quantize)
-no_gradient("it rounds to integers: flat between its steps", "QuantizeLinear")
+zero_gradient("it rounds to integers: flat between its steps", "QuantizeLinear")
 
 
 @lower("QuantizeLinear")
@@ -226,4 +236,4 @@ define("ConvInteger", _conv_integer)
 define("QLinearMatMul", _q_linear_matmul)
 define("QLinearConv", _q_linear_conv)
 no_gradient("it works on integers", "MatMulInteger", "ConvInteger")
-no_gradient("it rounds to integers: flat between its steps", "QLinearMatMul", "QLinearConv")
+zero_gradient("it rounds to integers: flat between its steps", "QLinearMatMul", "QLinearConv")

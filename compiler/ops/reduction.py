@@ -27,7 +27,17 @@ from dlc.compiler.ops.rules import (
     where,
     zeros,
 )
-from dlc.compiler.registry import Call, IllTyped, Infer, define, gradient, lower, no_gradient, normal_axes
+from dlc.compiler.registry import (
+    Call,
+    IllTyped,
+    Infer,
+    define,
+    gradient,
+    lower,
+    no_gradient,
+    normal_axes,
+    zero_gradient,
+)
 from dlc.compiler.types import FLOATS, Array, Dim, Shape, Type, is_unknown, product, substitute, symbols, unknown
 
 _FLOAT_ONLY = ("ReduceMean", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp")
@@ -305,7 +315,7 @@ def _softmax(call: Call) -> list[Type]:
 
 for name in ("Softmax", "LogSoftmax", "Hardmax"):
     define(name, _softmax)
-no_gradient("it is flat between its steps", "Hardmax")
+zero_gradient("it is flat between its steps", "Hardmax")
 
 
 @gradient("Softmax")

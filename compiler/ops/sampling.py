@@ -13,7 +13,7 @@ from dlc.compiler.build import op
 from dlc.compiler.graph import Node, Value
 from dlc.compiler.ops.element_types import element_type
 from dlc.compiler.ops.rules import expect
-from dlc.compiler.registry import Call, IllTyped, define, evaluate, lower, no_gradient
+from dlc.compiler.registry import Call, IllTyped, define, evaluate, lower, no_gradient, zero_gradient
 from dlc.compiler.types import FLOATS, Array, Type, numpy_dtype
 
 INDEX = frozenset({"i32", "i64"})
@@ -52,6 +52,12 @@ def _(lowering: Any, node: Node, x: Value) -> Any:
     return op.Cast(drawn < x, to=node.output.dtype)
 
 
+@evaluate("Bernoulli")
+def _(x: Array, *, seed: float | None = None, dtype: str | None = None) -> Array:
+    """By the numbers that RandomUniformLike draws from a seed, as it is lowered."""
+    return np.random.RandomState(None if seed is None else int(seed)).uniform(size=x.shape) < x
+
+
 def _multinomial(call: Call) -> list[Type]:
     x, dtype = expect(call, 0, FLOATS), element_type(call, "dtype", "i32")
     if x.rank != 2 or dtype not in INDEX:
@@ -66,7 +72,8 @@ for name in ("RandomNormal", "RandomUniform"):
     define(name + "Like", _drawn_like)
     no_gradient("it is random, and reads no element", name, name + "Like")
 define("Multinomial", _multinomial)
-no_gradient("what it draws is flat between its steps", "Bernoulli", "Multinomial")
+no_gradient("it draws positions", "Multinomial")
+zero_gradient("what it draws is flat between its steps", "Bernoulli")
 
 
 def _eye_like(call: Call) -> list[Type]:

@@ -7,7 +7,7 @@ import numpy as np
 from dlc.compiler.ops.element_types import element_type
 from dlc.compiler.ops.extents import extents
 from dlc.compiler.ops.rules import NUMBERS, expect
-from dlc.compiler.registry import Call, IllTyped, define, evaluate, no_gradient
+from dlc.compiler.registry import Call, IllTyped, define, evaluate, no_gradient, zero_gradient
 from dlc.compiler.types import Array, Dim, Type, quotient, unknown
 
 INDEX = frozenset({"i32", "i64"})
@@ -63,4 +63,4 @@ def _mel(call: Call) -> list[Type]:
 
 
 define("MelWeightMatrix", _mel)
-no_gradient("its edges are rounded to whole bins: flat between its steps", "MelWeightMatrix")
+zero_gradient("its edges are rounded to whole bins: flat between its steps", "MelWeightMatrix")

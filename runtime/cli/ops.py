@@ -11,7 +11,7 @@ from dlc.runtime.errors import InputError
 
 def ops(names: Sequence[str], terminal: Terminal) -> None:
     """Raises InputError for a name that ONNX does not have."""
-    from dlc.compiler.catalogue import catalogue
+    from dlc.compiler.catalogue import KINDS, catalogue
 
     every = {entry.name: entry for entry in catalogue()}
     for name in names:
@@ -21,12 +21,11 @@ def ops(names: Sequence[str], terminal: Terminal) -> None:
     shown = [every[name] for name in names] if names else list(every.values())
     rows = []
     for each in shown:
-        gradient = each.gradient if each.gradient != "none" else f"none: {each.reason}"
+        gradient = f"{each.gradient}: {each.reason}" if each.reason else each.gradient
         cpu = " ".join(each.cpu) or ("by its body" if each.body else "-")
         cuda = " ".join(each.cuda) or ("by its body" if each.body else "-")
         rows.append((each.name, gradient, cpu, cuda, ", ".join(each.tested) or "-"))
     terminal.table(rows, head=("operator", "gradient", "CPU", "CUDA", "tested against"))
-    with_gradient = sum(each.gradient != "none" for each in shown)
-    count = plural(len(shown), "operator")
-    terminal.say(f"{count}, {with_gradient} with a gradient; types are those of opset 21's kernels")
+    counts = ", ".join(f"{sum(each.gradient == kind for each in shown)} {kind}" for kind in KINDS)
+    terminal.say(f"{plural(len(shown), 'operator')}: {counts}; types are those of opset 21's kernels")
     terminal.result([each.json() for each in shown])

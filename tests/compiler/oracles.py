@@ -24,7 +24,8 @@ class Case:
     """An operator applied: float64 arrays are what it is differentiated by, other arrays are constants.
 
     `fixed` are the places of float inputs that are constants too. `symbolic` names the dimensions of a size. `torch`
-    takes the inputs as tensors, constants as arrays, and gives the outputs.
+    takes the inputs as tensors, constants as arrays, and gives the outputs. `build` makes the outputs of the inputs
+    where a case is more than its operator alone.
     """
 
     op: str
@@ -35,6 +36,7 @@ class Case:
     symbolic: Mapping[int, str] = field(default_factory=dict)
     fixed: tuple[int, ...] = ()
     label: str = ""
+    build: Callable[..., Any] | None = None
 
     @property
     def name(self) -> str:
@@ -81,8 +83,12 @@ def applied(case: Case) -> tuple[Builder, list[Value], tuple[Value, ...]]:
             values.append(builder.input(f"x{i}", Type(dtype_of(array), shape)))
         else:
             values.append(builder.constant(array))
-    node = builder.add(case.op, values, case.attributes, outputs=case.outputs)
-    return builder, [value for i in free if (value := values[i]) is not None], node.outputs
+    xs = [value for i in free if (value := values[i]) is not None]
+    if case.build is None:
+        return builder, xs, builder.add(case.op, values, case.attributes, outputs=case.outputs).outputs
+    with builder:
+        made = case.build(*values)
+    return builder, xs, tuple(made) if isinstance(made, tuple | list) else (made,)
 
 
 def weighted(values: Sequence[Value], seed: int, sizes: Mapping[int, str]) -> Value:

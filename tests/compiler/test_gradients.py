@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import composite_cases
+import flat_cases
 import indexing_cases
 import movement_cases
 import numpy as np
@@ -20,13 +21,13 @@ from dlc.compiler.evaluate import evaluate
 from dlc.compiler.graph import Value
 from dlc.compiler.passes.differentiate import NotDifferentiable, differentiate
 from dlc.compiler.passes.lower import lower
-from dlc.compiler.registry import Expansion, NoGradient, operators
+from dlc.compiler.registry import Expansion, NoGradient, ZeroGradient, operators
 from dlc.compiler.types import Type
 from dlc.dsl.ast import Span
 
 # Where cases stand: a family with many has a file of its own.
 FAMILIES = (
-    operator_cases, indexing_cases, movement_cases, spatial_cases, composite_cases, sequence_cases,
+    operator_cases, indexing_cases, movement_cases, spatial_cases, composite_cases, sequence_cases, flat_cases,
 )
 CASES = [case for module in FAMILIES for case in module.cases()]
 # The families that have tests of their own; the cases of all others stand here.
@@ -56,8 +57,17 @@ def test_every_gradient_has_a_case() -> None:
         for name, record in operators().items()
         if record.gradient is not None and not isinstance(record.gradient, NoGradient)
     }
+    flat = {name for name, record in operators().items() if isinstance(record.gradient, ZeroGradient)}
+    assert flat == {case.op for case in flat_cases.cases()}
     ours = {name for name, rule in rules.items() if rule.__module__.rpartition(".")[2] not in ELSEWHERE}
     assert len(ours) > 80 and ours - {case.op for case in CASES} == set()
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.build], ids=by_name)
+def test_what_is_built_holds_the_operator(case: Case) -> None:
+    builder, _, ys = applied(case)
+    nodes = builder.graph("built", {f"y{i}": y for i, y in enumerate(ys)}).nodes
+    assert case.op in {node.op for node in nodes} and len(nodes) > 1
 
 
 @pytest.mark.parametrize("case", CASES, ids=by_name)

@@ -279,6 +279,17 @@ def test_sequences_that_explode_are_refused() -> None:
         of_model(model(nodes, {"x": ("double", [100])}, ["y"], constants={"hundred": np.array([100])}))
 
 
+def test_bodies_that_explode_are_refused() -> None:
+    """Ten turns in ten turns, five deep: no sequence is long, but the bodies are read 100,000 times."""
+    inner = body([Node("Neg", ["e"], ["r"])], ["e"], ["r"])
+    for _ in range(4):
+        nodes = [Node("SequenceMap", ["s"], ["m"], body=inner), Node("ConcatFromSequence", ["m"], ["r"], axis=0)]
+        inner = body(nodes, ["e"], ["r"])
+    whole = [construct(*"x" * 10), Node("SequenceMap", ["s"], ["t"], body=inner), concat(0, of="t")]
+    with pytest.raises(BadModel, match="expand to more than 50000 nodes"):
+        of_model(model(whole, X, ["y"]))
+
+
 @pytest.mark.parametrize("sizes", [(1, 4), (5, 0), (2, 3)])
 def test_the_sizes_of_a_known_number_of_parts_may_depend_on_data(sizes: tuple[int, int]) -> None:
     nodes = [
@@ -299,6 +310,17 @@ def test_elements_that_are_inputs_may_be_outputs_too() -> None:
     )  # fmt: skip
     imported = assert_same(proto, {"x": draw(1, 5, 3), "v": draw(2, 2)})
     assert {"y", "z", "w"} <= imported.values.keys() and not imported.graph.nodes
+
+
+def test_no_elements_are_no_parts() -> None:
+    nodes = [
+        Node("SplitToSequence", ["x"], ["s"], axis=0),
+        Node("SequenceLength", ["s"], ["n"]),
+        Node("SequenceInsert", ["s", "w"], ["t"]),
+        concat(0, of="t"),
+    ]
+    proto = model(nodes, {"x": ("double", [0, 3]), "w": ("double", [2, 3])}, ["y", "n"])
+    assert_same(proto, {"x": np.zeros((0, 3)), "w": draw(1, 2, 3)})
 
 
 def test_an_empty_map_has_the_type_that_its_body_says() -> None:

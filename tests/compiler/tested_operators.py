@@ -19,8 +19,10 @@ def tested() -> dict[str, list[str]]:
     """The oracles by operator: float64 differences where it has a case, PyTorch where one of its cases has a peer."""
     from test_gradients import CASES
     from test_normalization import CASES as NORMALIZATION
+    from test_sequences import CASES as SEQUENCES
 
     found: dict[str, set[str]] = {name: {"differences", "PyTorch"} for name in SPATIAL}
+    found |= {case.op: {"differences", "PyTorch"} for case in SEQUENCES}
     for case in (*CASES, *NORMALIZATION):
         oracles = found.setdefault(case.op, set())
         oracles.add("differences")
