@@ -42,6 +42,11 @@ CASES: dict[str, tuple[Callable[[Value], Value], Array]] = {
         lambda x: op.Conv(x, FILTER, auto_pad="SAME_UPPER", dilations=(1, 2), strides=(2, 1)),
         np.arange(40, dtype=np.float32).reshape(1, 2, 4, 5),
     ),
+    "no matrices times a vector": (lambda x: op.MatMul(x, np.ones(4, np.float32)), np.zeros((0, 3, 4), np.float32)),
+    "no matrices times one": (
+        lambda x: op.MatMul(x, np.ones((2, 1, 4, 5), np.float32)),
+        np.zeros((2, 0, 3, 4), np.float32),
+    ),
     "ArgMax from the back of nothing": (lambda x: op.ArgMax(x, axis=-2, keepdims=0), EMPTY),
     "ArgMin from the back of nothing": (lambda x: op.ArgMin(x, axis=-3), EMPTY),
 }  # fmt: skip
