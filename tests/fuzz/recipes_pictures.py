@@ -151,6 +151,8 @@ def sample(m: Maker) -> None:
 @recipe
 def regions(m: Maker) -> None:
     x = m.image()
+    if not m.size(x):
+        raise Unfit
     boxes = np.array([[0.3, 0.2, 2.1, 1.4], [0.2, 0.3, 1.4, 2.2], [0.6, 0.1, 1.9, 1.5]])
     images = np.zeros(3, i64)
     m.keep(m.one("RoiAlign", x, boxes, images, output_height=2, output_width=2, sampling_ratio=m.pick(1, 2)))
@@ -159,5 +161,7 @@ def regions(m: Maker) -> None:
 @recipe
 def largest_in_regions(m: Maker) -> None:
     x = _untied_windows(m, m.image())
+    if not m.size(x):
+        raise Unfit
     boxes = np.array([[0, 0, 0, 2, 1], [0, 1, 1, 2, 2.0]])
     m.keep(m.one("MaxRoiPool", x, boxes, pooled_shape=m.pick((1, 1), (2, 2)), spatial_scale=1.0))

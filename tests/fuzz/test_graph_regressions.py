@@ -47,6 +47,10 @@ CASES: dict[str, tuple[Callable[[Value], Value], Array]] = {
         lambda x: op.MatMul(x, np.ones((2, 1, 4, 5), np.float32)),
         np.zeros((2, 0, 3, 4), np.float32),
     ),
+    "beta times C and no products": (
+        lambda x: op.Gemm(x, np.zeros((0, 3), np.float32), np.ones((2, 1), np.float32), beta=1.3),
+        np.zeros((2, 0), np.float32),
+    ),
     "ArgMax from the back of nothing": (lambda x: op.ArgMax(x, axis=-2, keepdims=0), EMPTY),
     "ArgMin from the back of nothing": (lambda x: op.ArgMin(x, axis=-3), EMPTY),
 }  # fmt: skip
