@@ -25,7 +25,7 @@ _MODES = {"bilinear": "linear", "linear": "linear", "nearest": "nearest", "bicub
 _PADDINGS = ("zeros", "border", "reflection")
 _KEYS = -0.75  # the coefficient of the cubic kernel
 
-Tap = tuple[Value, Value | None]  # an index along an axis as float[N, P], and its weight; None for 1
+Tap = tuple[Value, Value]  # an index along an axis as float[N, P], and its weight
 
 
 def gathered(x: Value, taps: Sequence[Sequence[Tap]]) -> Value:
@@ -41,11 +41,10 @@ def gathered(x: Value, taps: Sequence[Sequence[Tap]]) -> Value:
         index, weight = op.Cast(chosen[0][0], to="i64"), chosen[0][1]
         for (further, factor), extent in zip(chosen[1:], extents[1:], strict=True):
             index = index * whole(extent) + op.Cast(further, to="i64")
-            weight = factor if weight is None else weight if factor is None else weight * factor
+            weight = weight * factor
         rows = private.ReshapeTo(index, shape=(n, 1, places))
         part = op.GatherElements(flat, private.ExpandTo(rows, shape=(n, c, places)), axis=2)
-        if weight is not None:
-            part = part * private.ReshapeTo(weight, shape=(n, 1, places))
+        part = part * private.ReshapeTo(weight, shape=(n, 1, places))
         total = part if total is None else total + part
     assert total is not None, "a tensor has axes"
     return total
@@ -114,7 +113,7 @@ def _taps(place: Value, extent: Dim, mode: str, padding: str, align_corners: int
             return _clipped(x, extent)
         return _reflected(x, extent, align_corners) if padding == "reflection" else x
 
-    def tap(index: Value, weight: Value | None) -> Tap:
+    def tap(index: Value, weight: Value) -> Tap:
         return _inside(index, weight, extent) if padding == "zeros" else (op.Round(brought_in(index)), weight)
 
     if mode == "cubic":
@@ -191,7 +190,7 @@ def _affine(node: Node, theta: Value, *, align_corners: int = 0) -> Value:
     parts = []
     for axis in reversed(range(axes)):
         line = _even(extents[axis], align_corners, theta)
-        column = private.ReshapeTo(line, shape=tuple(extents[i] if i == axis else 1 for i in (*range(axes), -1)))
+        column = private.ReshapeTo(line, shape=(*(extents[i] if i == axis else 1 for i in range(axes)), 1))
         parts.append(private.ExpandTo(column, shape=(*extents, 1)))
     ones = private.ExpandTo(current().constant(1.0, theta.dtype), shape=(*extents, 1))
     base = private.ReshapeTo(op.Concat(*parts, ones, axis=-1), shape=(product(extents), axes + 1))

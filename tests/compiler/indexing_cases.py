@@ -156,6 +156,8 @@ def by_data() -> Iterator[Case]:
     yield Case("Unique", (x,), torch=lambda x: x.reshape(-1).sort()[0])
     yield Case("Unique", (x,), {"sorted": 0}, lambda x: x.reshape(-1), outputs=4, label="unsorted")
     yield Case("Unique", (x[0],), {"axis": 0}, lambda x: x.sort()[0], outputs=2, label="axis")
+    yield Case("Unique", (x,), {"axis": 0}, label="rows")
+    yield Case("Unique", (x,), {"axis": 1}, label="columns")
     start, limit, delta = np.array(0.5), np.array(3.2), np.array(0.4)
     yield Case("Range", (start, limit, delta), {}, lambda a, b, d: a + d * t.arange(7), fixed=(1,))
     down = (limit, start, np.array(-0.4))

@@ -200,3 +200,31 @@ def test_scattered_cotangents_of_log_softmax(rows: int, axis: int) -> None:
         loss = op.ReduceSum(op.Sin(picked), keepdims=0) + op.ReduceSum(op.Sin(again), keepdims=0)
         graph = differentiate(b.graph("scattered", {"loss": loss, "x0": private.Gradient(loss, x)}))
     assert_gradients(graph, {"x0": draw(4, 3, 4)})
+
+
+@pytest.mark.parametrize("corners", [0, 1])
+@pytest.mark.parametrize("extents", [(3, 4), (1, 2), (2, 1)], ids=str)
+def test_grids_of_sizes_known_at_run_time_are_those_of_known_sizes(extents: tuple[int, int], corners: int) -> None:
+    shape, found = (2, 3, *extents), []
+    for dims in (shape, (symbol("B"), 3, symbol("H"), symbol("W"))):
+        with Builder() as b:
+            theta, x = b.input("theta", Type("f64", (dims[0], 2, 3))), b.input("x", Type("f64", dims))
+            grid = op.AffineGrid(theta, op.Shape(x), align_corners=corners)
+            loss = op.ReduceSum(op.Exp(grid) * 0.1, keepdims=0)
+            graph = differentiate(b.graph("grid", {"loss": loss, "theta": private.Gradient(loss, theta)}))
+        found.append(evaluate(graph, {"theta": draw(5, 2, 2, 3), "x": np.zeros(shape)}))
+    np.testing.assert_allclose(found[1]["loss"], found[0]["loss"], rtol=1e-12)
+    np.testing.assert_allclose(found[1]["theta"], found[0]["theta"], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["max", "min"])
+def test_equal_extremes_of_a_scatter_share_the_cotangent(reduction: str) -> None:
+    sign = 1.0 if reduction == "max" else -1.0
+    with Builder() as b:
+        x, updates = b.input("x", Type("f64", (2,))), b.input("u", Type("f64", (4,)))
+        y = op.ScatterElements(x, np.array([0, 0, 0, 1]), updates, reduction=reduction)
+        loss = op.ReduceSum(y * np.array([3.0, 1.0]), keepdims=0)
+        graph = differentiate(b.graph("tied", {"x": private.Gradient(loss, x), "u": private.Gradient(loss, updates)}))
+    found = evaluate(graph, {"x": sign * np.array([2.0, 1.0]), "u": sign * np.array([2.0, 1.0, 2.0, 0.0])})
+    np.testing.assert_allclose(found["x"], [1, 1])
+    np.testing.assert_allclose(found["u"], [1, 0, 1, 0])
