@@ -81,7 +81,8 @@ def _(g: Value, x: Value, image: Value, block: Value, node: Node) -> Value:
     """Each element of a block is read back: a convolution by filters of a single 1."""
     kernel = integers(extents(block) or ())
     found = windows(node.op, node.attributes, g.shape[2:], kernel)
-    ones = np.eye(int(np.prod(kernel))).reshape(-1, 1, *kernel)
+    places = int(np.prod(kernel))
+    ones = np.eye(places).reshape(places, 1, *kernel)
     planes = private.ReshapeTo(g, shape=(product(g.shape[:2]), 1, *g.shape[2:]))
     read = op.Conv(planes, current().constant(ones, g.dtype), **found.attributes())
     value: Value = private.ReshapeTo(read, shape=x.shape)

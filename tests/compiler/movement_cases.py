@@ -68,7 +68,7 @@ def running() -> Iterator[Case]:
 
 def centred() -> Iterator[Case]:
     x = draw(3, 4, 5, 3)
-    sizes = [(2, 7, 3), (7, 2, 6), (1, 8, 2), (4, 5, 3), (0, 6, 3), (5, 6, 2)]
+    sizes = [(2, 7, 3), (7, 2, 6), (1, 8, 2), (4, 5, 3), (0, 6, 3), (5, 6, 2), (6, 7, 5)]
     for size in sizes:
         pads = [part for have, want in zip(x.shape[::-1], size[::-1], strict=True) for part in half(have, want)]
         yield Case("CenterCropPad", (x, ints(*size)), {}, lambda x, s, p=pads: F.pad(x, p),

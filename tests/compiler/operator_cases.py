@@ -193,6 +193,7 @@ def movements() -> Iterator[Case]:
         ("backward2", (ints(3), ints(0), ints(2), ints(-2)), lambda x: x.flip(2)[..., 1:4:2]),
         ("first", (ints(0), ints(2)), lambda x: x[:2]),
         ("empty", (ints(2), ints(2), ints(1)), lambda x: x[:, 2:2]),
+        ("single", (ints(2), ints(3), ints(1)), lambda x: x[:, 2:3]),
     ]
     for label, bounds, cut in slices:
         yield Case("Slice", (x, *bounds), torch=lambda x, *_, cut=cut: cut(x), label=label)

@@ -38,6 +38,18 @@ def test_elements_repeated_in_an_image_are_added_up_by_a_pool() -> None:
     assert "AveragePool" not in operators(resized((1, 2, 3, 4), (1, 2, 2, 3)))
 
 
+@pytest.mark.parametrize("step", [1, 2])
+def test_zeros_are_set_around_a_slice_and_only_between_what_lies_apart(step: int) -> None:
+    with Builder() as b:
+        x = b.input("x", Type("f64", (4, 9)))
+        y = op.Slice(x, b.constant(np.array([2])), b.constant(np.array([7])), np.array([1]), np.array([step]))
+        loss = op.ReduceSum(op.Sin(y), keepdims=0)
+        graph = differentiate(b.graph("cut", {"dx": private.Gradient(loss, x)}))
+    padded = [value.op for node in graph.nodes if node.op == "Pad" for value in node.inputs[:1] if value is not None]
+    assert len(padded) == (1 if step == 1 else 3)
+    assert ("dlc.ReshapeTo" in padded) == (step > 1)
+
+
 @pytest.mark.parametrize("dtype", ["f16", "bf16", "f32"])
 def test_the_largest_of_no_elements_is_0_in_every_element_type(dtype: str) -> None:
     given: Array = draw(1, 1, 2, 4, 4)
