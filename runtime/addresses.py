@@ -129,7 +129,7 @@ def _tails(address: str) -> Iterator[str]:
 def _roles(metadata: Mapping[str, str]) -> dict[str, str]:
     try:
         roles = json.loads(metadata.get(ROLES, "{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return roles if isinstance(roles, dict) else {}
 

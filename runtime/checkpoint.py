@@ -221,10 +221,13 @@ class Checkpoint:
         found = metadata.get(FORMAT, "no format of dlc")
         if found != "checkpoint 1":
             raise InputError(f"{path}: expected a checkpoint of dlc (checkpoint 1), found {found}")
-        content = json.loads(metadata["dlc.checkpoint"])
-        if content["best"] is not None:
-            content["best"] = Best(**content["best"])
-        return Checkpoint(tensors=tensors, **content)
+        try:
+            content = json.loads(metadata["dlc.checkpoint"])
+            if content["best"] is not None:
+                content["best"] = Best(**content["best"])
+            return Checkpoint(tensors=tensors, **content)
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            raise InputError(f"{path}: what it says of its run cannot be read: {error}") from None
 
 
 def _signature_differences(tensors: Mapping[str, Array], carried: Mapping[str, Signature]) -> list[str]:

@@ -88,13 +88,16 @@ class Compiled:
         write_atomically(model / TEXTS / "main.json", [json.dumps({"file": main}).encode()])
 
     def program(self, model: Path) -> Program:
-        """The program as it was when `write` wrote its texts to `model`. Raises InputError where they are gone, and
-        SourceError where this dlc reads them otherwise."""
+        """The program as it was when `write` wrote its texts to `model`. Raises InputError where they are gone or
+        others, and SourceError where this dlc reads them otherwise."""
         try:
-            main = json.loads((model / TEXTS / "main.json").read_bytes())["file"]
-        except (OSError, ValueError, KeyError):
+            main = model / TEXTS / json.loads((model / TEXTS / "main.json").read_bytes())["file"]
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             raise InputError(f"{model / TEXTS}: the texts that the run was compiled from are gone") from None
-        return Program.open(model / TEXTS / main, self.origin.get("lets", {}))
+        program = Program.open(main, self.origin.get("lets", {}))
+        if program.sha256 != self.origin.get("sha256", program.sha256):
+            raise InputError(f"{main}: this is not the text that the run was compiled from")
+        return program
 
     def file(self, name: str) -> bytes:
         """The model `name`. Raises InputError if the folder has none."""

@@ -265,7 +265,7 @@ def _read_run(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not a run folder: it has no run.json") from None
     except OSError as error:
         raise InputError(disk_error("read", file, error).message) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: not JSON: {error}") from None
     if not isinstance(content, dict) or content.get("version") != VERSION:
         version = content.get("version") if isinstance(content, dict) else type(content).__name__

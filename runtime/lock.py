@@ -83,7 +83,7 @@ class Lock:
         """Who holds the lock, for people: None if nobody does."""
         try:
             held = json.loads(self.path.read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         return self._describe(held) if isinstance(held, dict) else None
 
@@ -134,6 +134,6 @@ def _read(descriptor: int) -> dict[str, object]:
     """What the lock file says; empty if it is new, or half written by a process that was killed."""
     try:
         content = json.loads(os.read(descriptor, 4096))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -157,7 +157,7 @@ def _value(wanted: Wanted, text: str, note: Note) -> Array:
     """What the text of an input stands for, in its own type and shape."""
     try:
         return _numbers(wanted, json.loads(text))
-    except ValueError:
+    except (ValueError, RecursionError):
         pass  # no JSON, so a file
     path = Path(text)
     suffix = path.suffix.lower()

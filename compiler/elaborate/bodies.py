@@ -137,6 +137,9 @@ def _param(e: Elaborator, statement: ast.Param, frame: Frame) -> Any:
             raise Problem("E0205", f"`{statement.name.text}` needs a type, or a value to begin with")
         return _carried(e, statement.name, None, statement.init, frame, role, statement.span)
     type = resolve(e, statement.type, frame)
+    if not type.is_float:
+        help = f"`state {statement.name.text}: {type} = ...` keeps what is not trained"
+        raise Problem("E0302", f"`{statement.name.text}` is trained, and floats alone can be", f"{type}", help=help)
     if statement.init is None:
         raise Problem(
             "E0205",

@@ -178,8 +178,10 @@ def _function(
     spans = {arg.name.text: arg.span for arg in args if arg.name is not None}
     if len(positional) > len(fn.params):
         raise _too_many(function.name, fn.params, None)
-    for param, value in zip(fn.params, positional, strict=False):
-        values[param.name.text] = (value, span)
+    written = [arg.span for arg in args if arg.name is None]
+    places = [*[span] * (len(positional) - len(written)), *written]
+    for param, value, place in zip(fn.params, positional, places, strict=False):
+        values[param.name.text] = (value, place)
     for name, value in named.items():
         if name not in [param.name.text for param in fn.params]:
             at = next(arg.name.span for arg in args if arg.name is not None and arg.name.text == name)

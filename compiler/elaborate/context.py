@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from dlc.compiler.build import Builder, op
+from dlc.compiler.elaborate.arithmetic import tensor
 from dlc.compiler.elaborate.entities import POISON, Distribution, Instance, Place, Scope
 from dlc.compiler.elaborate.problems import Problem, Report
 from dlc.compiler.graph import Node, Value
@@ -234,9 +237,10 @@ class Elaborator:
         elif isinstance(init, Value):
             made = init
         elif isinstance(init, int | float) and not isinstance(init, bool):
-            made = (
-                op.ConstantOfShape(self.shape_of(type), value=_one(init, type)) if type.shape else _scalar(init, type)
-            )
+            number = tensor(init, type.dtype, f"what `{address}` begins as")
+            made = number
+            if type.shape:
+                made = op.ConstantOfShape(self.shape_of(type), value=np.array([init], type.numpy))
         else:
             raise Problem(
                 "E0303", f"`{address}` cannot begin as that", "an initializer, a number or a tensor", span=span
@@ -258,18 +262,6 @@ class Elaborator:
             self.nets[key] = Instance(None, Place((net.name.text,)), net.span, net=net, text=net.name.text)
             self.nets[key].settings = Scope()
         return self.nets[key]
-
-
-def _one(number: float, type: Type) -> Any:
-    import numpy as np
-
-    return np.array([number], type.numpy)
-
-
-def _scalar(number: float, type: Type) -> Value:
-    from dlc.compiler.build import current
-
-    return current().constant(number, type.dtype)
 
 
 __all__ = ["EXPANSION_LIMIT", "POISON", "Elaborator", "Frame", "Mode", "Parameter", "Stage"]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dlc.compiler.elaborate import data, expressions
+from dlc.compiler.elaborate.arithmetic import LARGEST
 from dlc.compiler.elaborate.context import Elaborator, Frame
 from dlc.compiler.elaborate.entities import POISON, Binding, Direction, describe
 from dlc.compiler.elaborate.problems import Problem
@@ -86,7 +87,7 @@ def _setting(key: str, value: Any, span: ast.Span) -> Any:
             raise Problem("E0302", text, f"this is {describe(value)}", span=span)
         return value
     if key in ("clip_norm", "clip_value"):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LARGEST:
             raise Problem("E0303", f"`{key}` is a positive number", f"this is {describe(value)}", span=span)
         return float(value)
     least = 0 if key == "seed" else 1

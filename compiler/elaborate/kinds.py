@@ -77,7 +77,7 @@ class Kind:
 
     def _found(self, value: Any) -> str:
         """The value in words; of a list of which some would fit, the first that does not."""
-        for each in value if isinstance(value, list | tuple) else ():
+        for each in value if isinstance(value, list | tuple) and self.sort([]) else ():
             if not (self.sort([each]) and self.within([each])):
                 return f"one is {describe(each)}"
         return f"this is {describe(value)}"
@@ -122,9 +122,21 @@ KINDS: dict[str, Kind] = {
     "float": Kind("a number", _number, graded=True),
     "bool": Kind("`true` or `false`", lambda value: isinstance(value, bool)),
     "string": Kind("a text", lambda value: isinstance(value, str)),
+    "character": Kind(
+        "one character, neither a quote nor a line end",
+        lambda value: isinstance(value, str),
+        lambda value: len(value) == 1 and value not in '"\r\n',
+    ),
     "picture": Kind('a picture: `image("a.jpg")`', lambda value: isinstance(value, str)),
     "count": Kind("an integer of 1 or more", _integer, _least(1), counted=True),
     "natural": Kind("an integer of 0 or more", _integer, _least(0), counted=True),
+    "record": Kind("the name of a record", lambda value: isinstance(value, str)),
+    "folds": Kind("an integer of 2 or more", _integer, _least(2), counted=True),
+    "portion": Kind(
+        "a share below 1 or a count of examples",
+        _number,
+        lambda value: 0 < value < 1 if isinstance(value, float) else value >= 1,
+    ),
     "counts": Kind("an integer of 1 or more, or one for each axis", _several(_integer), _least(1), counted=True),
     "naturals": Kind("an integer of 0 or more, or one for each axis", _several(_integer), _least(0), counted=True),
     "side": Kind("an integer from 1 to 65,535", _integer, lambda value: 1 <= value < 2**16),
@@ -173,19 +185,26 @@ _PYTHON = {"str": "string"}
 """Where Python's name of a kind is another."""
 
 
+def kind_of(type: ast.TypeExpr | None) -> Kind | None:
+    """The kind that a type in `.net` text names; a type with dimensions is matched elsewhere. Raises Problem."""
+    if type is None or type.name is None or type.dims is not None:
+        return None
+    name = type.name
+    if name.text not in KINDS:
+        guess = nearest(name.text, KINDS)
+        label = f"did you mean `{guess}`?" if guess else ""
+        raise Problem("E0302", f"there is no kind of value `{name.text}`", label, span=name.span)
+    return KINDS[name.text]
+
+
 def declared(what: str, setting: ast.Declared, value: Any, span: ast.Span) -> None:
     """A setting or parameter of `.net` text takes what its kind says, or `none` where that is its default.
 
-    Raises Problem, also for a kind that there is not. A type with dimensions is matched elsewhere.
+    Raises Problem, also for a kind that there is not.
     """
-    if setting.type is None or setting.type.name is None or setting.type.dims is not None:
-        return
-    name = setting.type.name
-    kind = KINDS.get(name.text)
+    kind = kind_of(setting.type)
     if kind is None:
-        guess = nearest(name.text, KINDS)
-        label = f"did you mean `{guess}`?" if guess else ""
-        raise Problem("E0302", f"there is no kind of setting `{name.text}`", label, span=name.span)
+        return
     optional = isinstance(setting.default, ast.Literal_) and setting.default.value is None
     if value is not None or not optional:
         kind.check(f"`{setting.name.text}` of `{what}`", value, span, computed=True)

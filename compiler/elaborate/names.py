@@ -17,6 +17,7 @@ from dlc.compiler.elaborate.entities import (
     Scope,
     Template,
 )
+from dlc.compiler.elaborate.kinds import kind_of
 from dlc.compiler.elaborate.problems import Problem
 from dlc.dsl import ast
 from dlc.dsl.diagnostics import Label, nearest
@@ -92,14 +93,20 @@ def entity(e: Elaborator, declaration: ast.Declaration, home: Module, span: ast.
 
 def _let(e: Elaborator, let: ast.Let, home: Module) -> Any:
     key = (home.file, let.name.text)
+    kind = kind_of(let.type)
     if home is e.program.main and let.name.text in e.lets:
+        if kind is not None:
+            kind.check(f"`{let.name.text}`", e.lets[let.name.text], let.name.span)
         return e.lets[let.name.text]
     if e.entities.get(key) is _PENDING:
         raise Problem("E0209", f"`{let.name.text}` is defined by itself", span=let.name.span)
     if key not in e.entities:
         e.entities[key] = _PENDING
         owner = Instance(None, Place((let.name.text,)), let.span)
-        e.entities[key] = expressions.evaluate(e, let.value, Frame(home, Scope(), owner, owner.place))
+        value = expressions.evaluate(e, let.value, Frame(home, Scope(), owner, owner.place))
+        e.entities[key] = value
+        if kind is not None and value is not POISON:
+            kind.check(f"`{let.name.text}`", value, let.value.span)
     return e.entities[key]
 
 

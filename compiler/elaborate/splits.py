@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from dlc.compiler.elaborate import calls, expressions
+from dlc.compiler.elaborate import calls, expressions, kinds
 from dlc.compiler.elaborate.context import Elaborator, Frame
-from dlc.compiler.elaborate.entities import POISON, Reader, Scope, describe
+from dlc.compiler.elaborate.entities import POISON, Reader, Scope
 from dlc.compiler.elaborate.names import look, unknown
 from dlc.compiler.elaborate.problems import Problem
 from dlc.dsl import ast
@@ -18,6 +18,10 @@ SPLITTERS = {"holdout": ("size", "by", "seed"), "fold": ("fold", "of", "by", "se
 OPTIONAL: dict[str, Any] = {"by": None, "seed": 0}
 PLANNED = {"of": "folds"}
 """How the plan calls a setting: there `of` is the split that examples are taken from."""
+
+
+TAKES = {"size": "portion", "fold": "natural", "of": "folds", "by": "record", "seed": "natural"}
+"""The kind of each of their settings."""
 
 
 def splits_of(e: Elaborator, data: ast.Data, frame: Frame, splits: list[dict[str, Any]]) -> Reader | None:
@@ -136,14 +140,6 @@ def _value(e: Elaborator, kind: str, key: str, arg: ast.Arg, frame: Frame) -> An
     value = expressions.evaluate(e, arg.value, frame)
     if value is POISON:
         raise Problem("E0602", f"`{key}` is not known", span=arg.span)
-    number = not isinstance(value, bool)
-    match key:
-        case "size":
-            wants, fits = "a share or a count of examples", number and isinstance(value, int | float) and value > 0
-        case "by":
-            wants, fits = "the name of a record", value is None or isinstance(value, str)
-        case _:
-            wants, fits = "an integer", number and isinstance(value, int) and value >= 0
-    if not fits:
-        raise Problem("E0302", f"`{key}` of `{kind}` wants {wants}", f"this is {describe(value)}", span=arg.span)
+    if value is not None or key != "by":
+        kinds.KINDS[TAKES[key]].check(f"`{key}` of `{kind}`", value, arg.span)
     return value

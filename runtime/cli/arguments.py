@@ -21,10 +21,21 @@ Sets = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON value to standard output, for programs.")]
 Folder = Annotated[str, typer.Argument(metavar="RUN_FOLDER", help="The folder of a run.", show_default=False)]
 Weights = Annotated[str, typer.Option("--weights", metavar="best|last|FILE", help="Which weights.")]
+LARGEST = 2**63 - 1
+"""The largest number that a graph counts to."""
+
+MOST_THREADS = 1024
+"""More than any processor has; ONNX Runtime fails on very large numbers."""
+
 Threads = Annotated[
     int | None,
     typer.Option(
-        "--threads", min=1, metavar="N", help="Threads of one operator (as many as cores).", show_default=False
+        "--threads",
+        min=1,
+        max=MOST_THREADS,
+        metavar="N",
+        help="Threads of one operator (as many as cores).",
+        show_default=False,
     ),
 ]
 

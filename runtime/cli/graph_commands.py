@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dlc.runtime.cli.arguments import FileRun, Json, Sets
+from dlc.runtime.cli.arguments import LARGEST, FileRun, Json, Sets
 from dlc.runtime.cli.commands import Work, commands
 
 app = typer.Typer(rich_markup_mode=None)
@@ -18,9 +18,13 @@ command = commands(app)
 def gradcheck(
     file: FileRun,
     set: Sets = None,
-    examples: Annotated[int, typer.Option(min=1, metavar="N", help="The size of the batch.")] = 4,
-    directions: Annotated[int, typer.Option(min=1, metavar="N", help="Random directions for each weight.")] = 3,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the weights, the batch and the directions.")] = 0,
+    examples: Annotated[int, typer.Option(min=1, max=LARGEST, metavar="N", help="The size of the batch.")] = 4,
+    directions: Annotated[
+        int, typer.Option(min=1, max=LARGEST, metavar="N", help="Random directions for each weight.")
+    ] = 3,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST, metavar="N", help="Of the weights, the batch and the directions.")
+    ] = 0,
     json: Json = False,
 ) -> Work:
     """Compare each weight's gradient with differences of the loss.

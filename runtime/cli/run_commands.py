@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dlc.runtime.cli.arguments import Devices, Folder, Json, Sets, Threads, Weights
+from dlc.runtime.cli.arguments import LARGEST, Devices, Folder, Json, Sets, Threads, Weights
 from dlc.runtime.cli.commands import Work, commands
 from dlc.runtime.errors import UsageError
 
@@ -34,14 +34,19 @@ def train(
         str | None,
         typer.Option("--resume", metavar="DIR", help="Go on with the run in this folder.", show_default=False),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Another seed than the file's.", show_default=False)] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, max=LARGEST, metavar="N", help="Another seed than the file's.", show_default=False),
+    ] = None,
     device: Devices = None,
     threads: Threads = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="End after so many epochs in all.", show_default=False)
+        int | None,
+        typer.Option(min=1, max=LARGEST, metavar="N", help="End after so many epochs in all.", show_default=False),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="End after so many steps in all.", show_default=False)
+        int | None,
+        typer.Option(min=1, max=LARGEST, metavar="N", help="End after so many steps in all.", show_default=False),
     ] = None,
     after: Annotated[
         str | None,
@@ -53,7 +58,7 @@ def train(
     ] = False,
     watch_every: Annotated[
         int | None,
-        typer.Option("--watch-every", min=1, metavar="N", help="Watch every N steps.", show_default=False),
+        typer.Option("--watch-every", min=1, max=LARGEST, metavar="N", help="Watch every N steps.", show_default=False),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No display of the progress.")] = False,
     set: Sets = None,

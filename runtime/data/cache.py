@@ -48,7 +48,7 @@ class Store:
         try:
             index = json.loads((entry / "index.json").read_text("utf-8"))
             return {name: _open(entry / item["file"], item) for name, item in index["arrays"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RecursionError):
             return None
 
     def damaged(self, key: str) -> bool:

@@ -93,7 +93,7 @@ def read_log(path: Path, missing_ok: bool = False) -> list[Record]:
             values = {str(name): _number(value) for name, value in fields["values"].items()}
             where = (int(fields["step"]), int(fields["epoch"]), str(fields["split"]))
             records.append(Record(*where, values, float(fields["time"])))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{path}:{number}: not a line of metrics ({type(error).__name__}: {error})") from None
     return records
 

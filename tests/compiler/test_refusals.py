@@ -129,7 +129,7 @@ KEYS: dict[tuple[str, str], tuple[str, str]] = {
     ("data", "dev = holdout(train, 0.1, size=0.2)"): ("E0205", "`size` is given twice"),
     ("data", "dev = holdout(train, 0.1, 3)"): ("E0205", "too many arguments for `holdout`"),
     ("data", "dev = holdout(train)"): ("E0205", "`holdout` needs `size`"),
-    ("data", "dev = holdout(train, 0)"): ("E0302", "`size` of `holdout` wants a share or a count of examples"),
+    ("data", "dev = holdout(train, 0)"): ("E0303", "`size` of `holdout` wants a share below 1 or a count of examples"),
     ("data", "dev = fold(train, 0, of=true)"): ("E0302", "`of` of `fold` wants an integer"),
     ("data", "dev = fold(train, 0, of=2, by=3)"): ("E0302", "`by` of `fold` wants the name of a record"),
     ("data", "dev = holdout(5)"): ("E0205", "`holdout` takes examples away from an earlier split"),

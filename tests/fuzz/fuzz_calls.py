@@ -33,7 +33,8 @@ FITTING: dict[str, Sequence[str]] = {
     "initializer": ("he", "zeros", "0.5", "normal(0.1)"), "reduction": ("mean", "sum", "none"), "tensor": TENSORS,
     "floats": ("x", "p", "q", "s", "e"), "integers": ("i", "c"), "mask": ("m", "m[:, 0]", "m[0, 0]"),
     "axis": ("-1", "0", "1", "2", "B"), "axes": ("-1", "0", "[0, 1]", "B"), "extent": ("0", "3", "B"),
-    "picture": ('"a.png"',), "extents": ("[B, 4]", "[2, 2]", "[4, B]", "[]"),
+    "folds": ("2", "5"), "record": ('"a"',), "portion": ("0.1", "3"), "character": ('","',), "picture": ('"a.png"',),
+    "extents": ("[B, 4]", "[2, 2]", "[4, B]", "[]"),
     "element": ('"f32"', '"i64"', '"bool"', '"bf16"'),
 }  # fmt: skip
 """Arguments that are of each kind; a kind that is missing here fails a test."""

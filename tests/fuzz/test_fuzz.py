@@ -24,8 +24,8 @@ from dlc.compiler.program import Program
 
 CHUNK = 25
 COMPILED = 8  # one of so many accepted programs is compiled too: that takes longer
-TEXTS, TREES = (range(0, PROGRAMS * share // 100, CHUNK) for share in (45, 40))
-NETS = range(0, PROGRAMS * 15 // 100, 5)  # generated nets take a second each
+TEXTS = TREES = range(0, PROGRAMS // 3, CHUNK)
+NETS = range(0, PROGRAMS // 3, 5)  # generated nets take the better part of a second each
 
 Spoilt = Callable[[random.Random], tuple[str, str]]
 

@@ -125,7 +125,7 @@ def test_a_damaged_picture_is_named_with_the_line(prepared, tmp_path):
         ("image: f32[3, 8, 8] = decode_image(raw.label)", ["`decode_image` wants a file"]),
         ("image: f32[3, 8, 8] = decode_image(raw.file, channels=2)", ["1, 3 or 4 channels"]),
         ("image: f32[3, 8, 8] = decode_image(raw.file)", ["E0602", "file_height"]),
-        ("image: f32[3, 8, 8] = decode_image(raw.file) -> resize(0)", ["whole numbers"]),
+        ("image: f32[3, 8, 8] = decode_image(raw.file) -> resize(0)", ["`height` of `resize` wants an integer from 1"]),
         ("image: f32[3, 8, 8] = decode_image(raw.file) -> resize(8) -> center_crop(9)", ["9 does not fit into 8"]),
         ("image: f32[3, 8, 8] = raw.image -> resize(8) -> grayscale", ["E0602", "made as f32[1, 8, 8]"]),
         ("label: i64[] = raw.lable", ["did you mean `label`?"]),
