@@ -146,7 +146,7 @@ class Picture:
 def kind_of(operators: Iterable[str], label: str = "") -> str:
     """The kind of a box that consists of these operators; `label` says what a group of simple ones is."""
     found = set(operators)
-    for word, kind in (("norm", "normalization"), ("_pool", "pooling")):
+    for word, kind in (("norm", "normalization"), ("_pool", "pooling"), ("random_", "random")):
         if word in label:
             return kind
     for kind, names in KINDS.items():

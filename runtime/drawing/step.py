@@ -97,13 +97,15 @@ def _setting(section: ast.Train, name: str) -> str:
 
 
 def _wrapped(text: str, width: int = 34, most: int = 3) -> list[str]:
-    """The text in a few lines of at most `width` characters, broken at spaces."""
+    """The text in a few lines of at most `width` characters, broken at spaces; an ellipsis says that there is more."""
     lines = [""]
     for word in text.split():
         if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}".strip()
-    return [short_text(line, width + 8) for line in lines[:most]]
+    if len(lines) > most:
+        lines = [*lines[: most - 1], f"{lines[most - 1]} …"]
+    return [short_text(line, width + 8) for line in lines]
 
 
 # --------------------------------------------------------------------------------------------------- the gradient

@@ -149,6 +149,16 @@ def test_the_gradient_mirrors_the_forward_pass() -> None:
     assert "Adam" in picture.aside.hover
 
 
+def test_a_long_optimizer_ends_in_an_ellipsis_and_augmentation_is_random() -> None:
+    program = Program.open(EXAMPLES / "resnet.net")
+    picture = step_picture(program, next(iter(program.runs)))
+    assert picture.aside is not None
+    assert len(picture.aside.lines) == 4 and picture.aside.lines[-1].endswith(" …")
+    assert "weight_decay" in picture.aside.hover, "the whole of it is seen under the mouse"
+    kinds = {box.lines[0]: box.kind for box in picture.boxes}
+    assert kinds["random_resized_crop(224)"] == kinds["random_flip"] == "random"
+
+
 def test_what_is_detached_has_no_gradient() -> None:
     text = (SPECS / "lenet.net").read_text().replace("-> flatten", "-> detach -> flatten")
     picture = step_picture(Program.of_text(text, str(SPECS / "lenet.net")), "lenet")
