@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 def net(p: Program, name: str, working: str = "f32") -> Unit:
     """The inference graph of a net. Raises SourceError."""
     net = p.nets[name]
+    home = p.source.main.home.get(name, p.source.main)
     e = elaborator(p, Mode(working=working))
     with e:
-        instance = e.instance_of_net(net, p.source.main)
-        inputs = declared_inputs(p, e, net)
+        instance = e.instance_of_net(net, home)
+        inputs = declared_inputs(e, net, home)
         result: Any = POISON
         if inputs is not None:
             values = {key: value for key, value in inputs.items() if isinstance(value, Value)}
-            outer = Frame(p.source.main, Scope(), instance, instance.place)
+            outer = Frame(home, Scope(), instance, instance.place)
             try:
                 result = instances.apply(e, instance, [], values, net.span, outer)
             except Problem as problem:
@@ -45,7 +46,7 @@ def inference(p: Program, name: str) -> Unit:
     section = p.infers[name]
     e = elaborator(p, Mode())
     with e:
-        inputs = declared_inputs(p, e, section)
+        inputs = declared_inputs(e, section, p.source.main)
         result: Any = POISON
         if inputs is not None:
             owner = Instance(None, Place((name,)), section.span, text=name)

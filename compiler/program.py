@@ -70,8 +70,10 @@ class Program:
 
     @property
     def nets(self) -> dict[str, ast.Net]:
-        """The nets of the file itself."""
-        return {each.name.text: each for each in self.declared(ast.Net)}
+        """The nets that the file declares or its runs train."""
+        own = {each.name.text: each for each in self.declared(ast.Net)}
+        trained = {each.net.text: self.source.main.scope.get(each.net.text) for each in self.runs.values()}
+        return own | {name: each for name, each in trained.items() if isinstance(each, ast.Net)}
 
     @property
     def infers(self) -> dict[str, ast.Infer]:

@@ -16,6 +16,7 @@ from dlc.compiler.graph import Graph, Value
 from dlc.compiler.types import Type
 from dlc.dsl import ast
 from dlc.dsl.diagnostics import Diagnostic, SourceError
+from dlc.dsl.modules import Module
 
 if TYPE_CHECKING:
     from dlc.compiler.program import Program
@@ -61,8 +62,10 @@ def outermost(p: Program, name: str, span: ast.Span) -> Frame:
     return Frame(p.source.main, Scope(), owner, owner.place)
 
 
-def declared_inputs(p: Program, e: Elaborator, net: ast.Net | ast.Infer) -> dict[str, Value] | None:
-    frame = outermost(p, net.name.text, net.span)
+def declared_inputs(e: Elaborator, net: ast.Net | ast.Infer, home: Module) -> dict[str, Value] | None:
+    """The inputs of a section of the file `home`; None if one was reported."""
+    owner = Instance(None, Place((net.name.text,)), net.span)
+    frame = Frame(home, Scope(), owner, owner.place)
     found: dict[str, Value] = {}
     for statement in net.body:
         for item in statement.items if isinstance(statement, ast.Input) else ():

@@ -60,7 +60,7 @@ def wire(
     missing = [item for item in inputs if item.name.text not in declared and item.default is None]
     if not matched:
         if not inputs:
-            instances.apply(e, instance, [], {}, section.net.span, outer(e, instance))
+            instances.apply(e, instance, [], {}, section.net.span, outer(e, section, instance))
         return
     if missing:
         name = missing[0].name.text
@@ -74,7 +74,7 @@ def wire(
         )
         e.report.add(problem, section.data.span)
         return
-    frame = outer(e, instance)
+    frame = outer(e, section, instance)
     for item in matched:
         mistake = _misfit(e, section, item, declared[item.name.text], run.fields[item.name.text], frame)
         if mistake is not None:
@@ -82,13 +82,14 @@ def wire(
             return
     named = {item.name.text: run.fields[item.name.text] for item in matched}
     try:
-        run.result = instances.apply(e, instance, [], named, section.net.span, outer(e, instance))
+        run.result = instances.apply(e, instance, [], named, section.net.span, outer(e, section, instance))
     except Problem as problem:
         e.report.add(problem, section.net.span)
 
 
-def outer(e: Elaborator, instance: Instance) -> Frame:
-    return Frame(e.program.main, Scope(), instance, instance.place)
+def outer(e: Elaborator, section: ast.Train, instance: Instance) -> Frame:
+    """Around the net, in the file that declares it."""
+    return Frame(e.program.main.home[section.net.text], Scope(), instance, instance.place)
 
 
 def _misfit(

@@ -67,6 +67,22 @@ def test_exporting_twice_gives_the_same_bytes(folder: Path, tmp_path: Path) -> N
     assert one == other
 
 
+def test_a_net_of_another_file_is_exported(tiny: Make, tmp_path: Path) -> None:
+    """What it says of its inputs is said in the words of its own file; it is shown as one's own nets are."""
+    text = tiny().source.sources[str(tmp_path / "tiny.net")]
+    net = text[text.index("net tiny") : text.index("train tiny")]
+    (tmp_path / "nets.net").write_text("let width = 4\n" + net.replace("f32[B, 4]", "f32[B, width]"))
+    (tmp_path / "run.net").write_text('use tiny from "nets.net"\n' + text.replace(net, ""))
+    program = Program.open(tmp_path / "run.net")
+    assert program.check() == ()
+    made = export(trained(program, tmp_path / "other"), tmp_path / "other.onnx")
+    own = export(trained(tiny(), tmp_path / "own"), tmp_path / "own.onnx")
+    assert (made.inputs, made.outputs) == (own.inputs, own.outputs)
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    found, wanted = (open_session(each.path).run(["logits"], {"x": x})[0] for each in (made, own))
+    np.testing.assert_array_equal(found, wanted)
+
+
 def test_images_get_the_readers_type(tmp_path: Path, tiny: Make) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (40, 6, 5), dtype=np.uint8)
