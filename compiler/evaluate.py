@@ -155,7 +155,10 @@ def _by_reference(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     key = tuple((name, freeze(attributes[name])) for name in sorted(attributes))
     present = tuple(array is not None for array in inputs)
     run = _reference(node.op, _Attributes(key, attributes), present, len(node.outputs))
-    return list(run(None, {f"i{i}": array for i, array in enumerate(inputs) if array is not None}))
+    try:
+        return list(run(None, {f"i{i}": array for i, array in enumerate(inputs) if array is not None}))
+    except TypeError as error:  # what it raises for attributes that its function lacks, or of other kinds
+        raise NotImplementedError(f"{node.op} has no evaluation in numpy: {error}") from None
 
 
 class _Attributes:

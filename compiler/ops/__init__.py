@@ -40,4 +40,5 @@ import dlc.compiler.ops.selection
 import dlc.compiler.ops.shape
 import dlc.compiler.ops.signal_windows
 import dlc.compiler.ops.standardization
-import dlc.compiler.ops.unpooling  # noqa: F401
+import dlc.compiler.ops.unpooling
+import dlc.compiler.ops.upsample  # noqa: F401

@@ -12,7 +12,7 @@ from dlc.compiler.graph import Node, Value
 from dlc.compiler.ops.composition import as_type, composed
 from dlc.compiler.ops.rules import expect, stretch, where
 from dlc.compiler.registry import Call, IllTyped, define
-from dlc.compiler.types import FLOATS, Dim, Shape, Type, from_onnx_number
+from dlc.compiler.types import FLOATS, ONNX_NUMBER, Dim, Shape, Type, from_onnx_number
 
 RAW, CAPPED, BIASED, PROBABILITIES = range(4)  # what the fourth output is
 
@@ -55,6 +55,9 @@ def _attention(call: Call) -> list[Type]:
     mode = call.get("qk_matmul_output_mode", RAW)
     if not RAW <= mode <= PROBABILITIES:
         raise IllTyped(f"Attention: qk_matmul_output_mode = {mode}: 0 to 3 is expected")
+    precision = call.get("softmax_precision", 0)
+    if precision and precision not in {ONNX_NUMBER[dtype] for dtype in FLOATS}:
+        raise IllTyped(f"Attention: softmax_precision = {precision}: the number of a float type is expected")
     past = _past(call, key, value)
     total = past + key[2]
     _check_masks(call, (*query[:3], total))

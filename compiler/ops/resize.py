@@ -17,14 +17,15 @@ import numpy as np
 
 from dlc.compiler.build import current, op, private
 from dlc.compiler.graph import Node, Value
+from dlc.compiler.ops import resize_at_run
 from dlc.compiler.ops.extents import extents
 from dlc.compiler.ops.rules import NUMBERS, expect, fixed, reduce_sum, show
-from dlc.compiler.registry import Call, IllTyped, define, evaluate, expansion, gradient, lower
+from dlc.compiler.registry import Call, IllTyped, define, evaluate, gradient, lower
 from dlc.compiler.types import Array, Dim, Shape, Type, product, quotient
 
 _DENSE = 1 << 18  # elements of a map: a larger one is applied by its few weights a row
 _EXACT = 1 << 10  # the largest divisor of a scale along an axis of unknown size
-_MODES = ("nearest", "linear", "cubic")
+MODES = ("nearest", "linear", "cubic")
 _TRANSFORMATIONS = (
     "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
     "tf_half_pixel_for_nn", "tf_crop_and_resize",
@@ -45,7 +46,7 @@ class Axis:
     end: float
 
 
-def _choice(call: Call, name: str, allowed: Sequence[str]) -> str:
+def choice(call: Call, name: str, allowed: Sequence[str]) -> str:
     value: str = call.get(name) or allowed[0]
     if value not in allowed:
         raise IllTyped(f"{call.op}: {name} = {value}: one of {', '.join(allowed)} is expected")
@@ -54,10 +55,10 @@ def _choice(call: Call, name: str, allowed: Sequence[str]) -> str:
 
 def _resize(call: Call) -> list[Type]:
     x = expect(call, 0, NUMBERS)
-    _choice(call, "mode", _MODES)
-    _choice(call, "nearest_mode", _NEAREST)
-    _choice(call, "keep_aspect_ratio_policy", _POLICIES)
-    crops = _choice(call, "coordinate_transformation_mode", _TRANSFORMATIONS) == "tf_crop_and_resize"
+    choice(call, "mode", MODES)
+    choice(call, "nearest_mode", _NEAREST)
+    choice(call, "keep_aspect_ratio_policy", _POLICIES)
+    crops = choice(call, "coordinate_transformation_mode", _TRANSFORMATIONS) == "tf_crop_and_resize"
     roi = fixed(call, 1, "a region (roi)") if crops else None
     if crops and roi is None:
         raise IllTyped("Resize: tf_crop_and_resize needs a region (roi)")
@@ -224,7 +225,7 @@ def _plan_of(node: Node) -> dict[int, Axis]:
 
 
 @evaluate("Resize")
-def _meaning(
+def meaning(
     x: Array, roi: Array | None = None, scales: Array | None = None, sizes: Array | None = None, **attributes: Any
 ) -> Array:
     scales = scales if scales is not None and scales.size else None
@@ -238,12 +239,17 @@ def _meaning(
     return np.where(outside, attributes.get("extrapolation_value", 0.0), y).astype(x.dtype)
 
 
-@gradient("Resize")
+@gradient("Resize", at_run=True)
 def _(g: Value, x: Value, node: Node) -> Value:
-    repeats = _repeats(_plan_of(node), node.attributes)
+    if "declared" in node.attributes:
+        return resize_at_run.undone(g, x, node)
+    every = _plan_of(node)
+    repeats = _repeats(every, node.attributes)
     if repeats is not None:
         return _summed(g, x.shape, repeats)
-    for axis, found in _plan_of(node).items():
+    if not all(_are_known(found.before, found.after) for found in every.values()):
+        return resize_at_run.undone(g, x, node)
+    for axis, found in every.items():
         indices, weights, _ = taps(found, node.attributes)
         n = found.before
         assert isinstance(n, int), "taps asked for it"
@@ -322,10 +328,12 @@ def _spread(g: Value, axis: int, indices: Array, weights: Array, size: int) -> V
 
 @lower("Resize")
 def _(lowering: Any, node: Node, x: Value, *_: Value | None) -> Value | None:
-    """By its maps where the runtime's kernel lacks the form; raises IllTyped where a size is not known then."""
+    """By its maps where the runtime's kernel lacks the form."""
     found = _plan_of(node)
     if not x.type.is_float or _has_kernel(node, x.type.rank, found):
         return None
+    if not all(_are_known(each.before, each.after) for each in found.values()):
+        return resize_at_run.resized(x, node)
     y = x
     outside = np.zeros((1,) * x.type.rank, bool)
     for axis, each in found.items():
@@ -351,49 +359,4 @@ def _has_kernel(node: Node, rank: int, found: Mapping[int, Axis]) -> bool:
     return rank in (2, 3) or (rank in (4, 5) and first >= 2)
 
 
-def _upsample(call: Call) -> list[Type]:
-    x, attributes = expect(call, 0, NUMBERS), _upsampling(call.get("mode") or "nearest")
-    _choice(call, "mode", _MODES)
-    scales = _upsample_scales(fixed(call, 1, "scales"), call.get("scales"))
-    if scales is None:
-        raise IllTyped("Upsample needs scales")
-    shape = list(x.shape)
-    for axis, found in plan(x.shape, attributes, None, scales, None).items():
-        shape[axis] = found.after
-    return [x.with_shape(shape)]
-
-
-def _upsample_scales(given: Array | None, attribute: Sequence[float] | None) -> Array | None:
-    """Scales are an input since opset 9, and were an attribute before."""
-    return given if given is not None or attribute is None else np.array(attribute, np.float32)
-
-
-def _upsampling(mode: str) -> dict[str, Any]:
-    return {"mode": mode, "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-
-
-def _as_resize(node: Node) -> Value:
-    x, scales = (*node.inputs, None)[:2]
-    taken = _upsample_scales(None if scales is None else scales.constant, node.attributes.get("scales"))
-    resized: Value = op.Resize(x, None, taken, **_upsampling(node.attributes.get("mode") or "nearest"))
-    return resized
-
-
-define("Upsample", _upsample)
-
-
-@expansion("Upsample")
-def _(node: Node) -> Value:
-    return _as_resize(node)
-
-
-@lower("Upsample")
-def _(lowering: Any, node: Node, *_: Value | None) -> Value:
-    """ONNX has dropped the operator."""
-    return _as_resize(node)
-
-
-@evaluate("Upsample")
-def _(x: Array, given: Array | None = None, *, mode: str = "nearest", scales: Sequence[float] | None = None) -> Array:
-    y: Array = _meaning(x, None, _upsample_scales(given, scales), **_upsampling(mode))
-    return y
+__all__ = ["MODES", "choice", "meaning", "plan"]

@@ -43,8 +43,8 @@ def _visit(node: Node, inputs: tuple[Value | None, ...]) -> Sequence[Value] | No
         arrays = evaluate_node(node, [None if value is None else value.constant for value in inputs])
     except NotImplementedError:  # nobody can say what it gives but the runtime
         return None
-    except (ValueError, IndexError):  # constants that the operator does not take: the runtime says so, if it gets there
-        return None
+    except (ValueError, IndexError, ArithmeticError):
+        return None  # constants that the operator does not take: the runtime says so, if it gets there
     if any(array.shape != output.shape for array, output in zip(arrays, node.outputs, strict=True)):
         return None  # a model said another shape of it; whoever runs it will say so
     return [current().constant(array, output.dtype) for array, output in zip(arrays, node.outputs, strict=True)]
