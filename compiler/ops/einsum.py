@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from dlc.compiler.build import op, private
 from dlc.compiler.graph import Node, Value
 from dlc.compiler.ops.indexing import counted
@@ -131,8 +133,11 @@ def _unstretched(found: Equation, xs: Sequence[Value]) -> tuple[list[str], list[
 def _(lowering: Any, node: Node, *xs: Value) -> Any:
     """Ellipses that stand for different axes, which onnx's shape inference refuses, become letters.
 
-    Integers that have no kernel are multiplied as i64: what overflows is cut off at the end all the same.
+    Integers that have no kernel are multiplied as i64: what overflows is cut off at the end all the same. Sums of no
+    products are zeros: ONNX Runtime divides by the count of elements there, and its process ends.
     """
+    if any(0 in x.shape for x in xs):
+        return private.ExpandTo(np.zeros((), node.output.type.numpy), shape=node.output.shape)
     if xs[0].dtype in INTEGERS - {"i32", "i64"}:
         wide = op.Einsum(*(op.Cast(x, to="i64") for x in xs), equation=node.attributes["equation"])
         return op.Cast(wide, to=node.output.dtype)

@@ -47,6 +47,11 @@ CASES: dict[str, tuple[Callable[[Value], Value], Array]] = {
         lambda x: op.MatMul(x, np.ones((2, 1, 4, 5), np.float32)),
         np.zeros((2, 0, 3, 4), np.float32),
     ),
+    "Einsum of nothing": (lambda x: op.Einsum(x, x, equation="ij,kj->ik"), np.zeros((4, 0), np.float32)),
+    "Einsum to nothing": (
+        lambda x: op.Einsum(x, np.ones((2, 3), np.float32), equation="bij,kj->bik"),
+        np.zeros((0, 4, 3), np.float32),
+    ),
     "beta times C and no products": (
         lambda x: op.Gemm(x, np.zeros((0, 3), np.float32), np.ones((2, 1), np.float32), beta=1.3),
         np.zeros((2, 0), np.float32),
