@@ -18,7 +18,7 @@ from dlc.compiler.passes.lower import lower
 from dlc.compiler.registry import IllTyped
 from dlc.compiler.types import Dim, Type, dtype_of, symbol
 
-RANDOM = ("training1", "training2", "half")
+RANDOM = ("training1", "training2", "half", "scalar")
 CASES = [
     case
     for module in (composite_cases, sequence_cases)
