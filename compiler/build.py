@@ -14,8 +14,8 @@ from typing import Any, overload
 
 import numpy as np
 
-from dlc.compiler.dims import Polynomial, is_unknown, is_unnumbered, substitute, symbol, symbols
-from dlc.compiler.graph import EMPTY, Attribute, Graph, Node, Operand, Value, topological
+from dlc.compiler.dims import Polynomial, is_unnumbered, substitute, symbol
+from dlc.compiler.graph import EMPTY, Attribute, Graph, Node, Operand, Value, showing, topological, unknown_in
 from dlc.compiler.registry import Call, IllTyped, lookup
 from dlc.compiler.types import Array, Type, numpy_dtype
 from dlc.dsl.ast import Span
@@ -174,7 +174,7 @@ class _Unknowns:
 
     def note(self, types: Iterable[Type]) -> None:
         """Pass over the names that stand in types."""
-        self._pass(name for type in types for name in _unknown_in(type))
+        self._pass(name for type in types for name in unknown_in([type.shape]))
 
     def adopt(self, node: Node) -> None:
         """Pass over the names that a node makes."""
@@ -186,56 +186,39 @@ class _Unknowns:
 
 def with_makers(outputs: Iterable[Value], known: Iterable[Node]) -> tuple[Node, ...]:
     """The nodes that `outputs` need, and those that show a size which a private operator among them names."""
-    makers: dict[str, Value] = {}  # the first that shows each: another one may be made of what reads the size
-    for node in known:
-        if "declared" in node.attributes:
-            for value in node.outputs:
-                for name in _unknown_in(value.type):
-                    makers.setdefault(name, value)
     roots = dict.fromkeys(outputs)
+    makers = {name: value for value in showing(known) for name in unknown_in([value.shape])}
     while True:
         nodes = topological(roots)
-        own = set(nodes)
-        named = dict.fromkeys(name for node in nodes if node.private for name in _named(node) if name in makers)
-        missing = dict.fromkeys(makers[name] for name in named if makers[name].node not in own)
-        if not missing:
+        shown = {name for value in showing(nodes) for name in unknown_in([value.shape])}
+        named = dict.fromkeys(n for node in nodes if node.private for n in unknown_in(node.attributes.values()))
+        missing = dict.fromkeys(makers[name] for name in named if name in makers and name not in shown)
+        if not missing.keys() - roots.keys():
             return nodes
         roots = missing | roots
-
-
-def _named(node: Node) -> Iterator[str]:
-    """The names of unknown sizes in the attributes of a private operator."""
-    for value in node.attributes.values():
-        for dim in value if isinstance(value, tuple) else (value,):
-            if isinstance(dim, Polynomial):
-                yield from filter(is_unknown, symbols(dim))
 
 
 def unknowns(node: Node) -> Iterator[str]:
     """The names of the dimensions that depend on data and that a node makes, in its bodies too."""
     if "declared" in node.attributes:
         for value in node.outputs:
-            yield from _unknown_in(value.type)
+            yield from unknown_in([value.shape])
     waiting = list(node.bodies)
     while waiting:
         body = waiting.pop()
         for value in body.inputs:
-            yield from _unknown_in(value.type)
+            yield from unknown_in([value.shape])
         for inner in body.nodes:
             waiting.extend(inner.bodies)
             if "declared" in inner.attributes:
                 for value in inner.outputs:
-                    yield from _unknown_in(value.type)
-
-
-def _unknown_in(type: Type) -> Iterator[str]:
-    return (name for dim in type.shape for name in symbols(dim) if is_unknown(name))
+                    yield from unknown_in([value.shape])
 
 
 def _made_unknown(inputs: Sequence[Value | None], types: Sequence[Type]) -> list[str]:
     """The dimensions of an operator's result that depend on data, if one of them is of no input."""
-    known = {name for value in inputs if value is not None for name in _unknown_in(value.type)}
-    return [name for name in dict.fromkeys(n for type in types for n in _unknown_in(type)) if name not in known]
+    known = {name for value in inputs if value is not None for name in unknown_in([value.shape])}
+    return [name for name in dict.fromkeys(n for type in types for n in unknown_in([type.shape])) if name not in known]
 
 
 def _check_sizes(op: str, type: Type) -> None:

@@ -131,7 +131,10 @@ def evaluate_node(
             }
             result = function(*inputs, **attributes)
         else:
-            result = _by_reference(node, inputs)
+            try:
+                result = _by_reference(node, inputs)
+            except TypeError as error:  # what it raises for attributes that its function lacks, or of other kinds
+                raise NotImplementedError(f"{node.op} has no evaluation in numpy: {error}") from None
     results = result if isinstance(result, list | tuple) else [result]
     return [np.asarray(array, output.type.numpy) for array, output in zip(results, node.outputs, strict=False)]
 
@@ -155,10 +158,7 @@ def _by_reference(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     key = tuple((name, freeze(attributes[name])) for name in sorted(attributes))
     present = tuple(array is not None for array in inputs)
     run = _reference(node.op, _Attributes(key, attributes), present, len(node.outputs))
-    try:
-        return list(run(None, {f"i{i}": array for i, array in enumerate(inputs) if array is not None}))
-    except TypeError as error:  # what it raises for attributes that its function lacks, or of other kinds
-        raise NotImplementedError(f"{node.op} has no evaluation in numpy: {error}") from None
+    return list(run(None, {f"i{i}": array for i, array in enumerate(inputs) if array is not None}))
 
 
 class _Attributes:

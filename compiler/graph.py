@@ -245,11 +245,35 @@ def dims(graph: Graph) -> dict[str, tuple[Value, int]]:
     found: dict[str, tuple[Value, int]] = {}
     for value in graph.inputs:
         _bare_dims(value, found)
-    for node in graph.nodes:
-        if "declared" in node.attributes:  # it makes the dimension; another node may have been given it
-            for value in node.outputs:
-                _bare_dims(value, found)
+    for value in showing(graph.nodes):
+        _bare_dims(value, found)
     return found
+
+
+def showing(nodes: Iterable[Node]) -> Iterator[Value]:
+    """The values, results of nodes in topological order, that show sizes which depend on data.
+
+    A value that is made of what reads such a size does not show it: it was given it.
+    """
+    read: dict[Value, set[str]] = {}
+    for node in nodes:
+        names = set(unknown_in(node.attributes.values())) if node.private else set()
+        for value in node.operands():
+            names |= read.get(value, names)
+        if names:
+            read.update(dict.fromkeys(node.outputs, names))
+        if "declared" in node.attributes:
+            yield from (value for value in node.outputs if names.isdisjoint(unknown_in([value.shape])))
+
+
+def unknown_in(attributes: Iterable[Attribute]) -> Iterator[str]:
+    """The names of sizes that depend on data in dimensions, and in tuples of them."""
+    from dlc.compiler.dims import Polynomial, is_unknown, symbols
+
+    for attribute in attributes:
+        for dim in attribute if isinstance(attribute, tuple) else (attribute,):
+            if isinstance(dim, Polynomial):
+                yield from filter(is_unknown, symbols(dim))
 
 
 def _bare_dims(value: Value, found: dict[str, tuple[Value, int]]) -> None:

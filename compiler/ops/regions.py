@@ -48,22 +48,26 @@ def _(
 
     Regions are taken as given: nothing flows to them, as in the detectors that use the operator, where a head proposes
     them and is trained by a loss of its own. In mode max it is the largest of the weighted four, as in the runtime.
-    Raises IllTyped where the number of samples depends on the sizes of the regions.
+    Without a sampling_ratio a bin has about one sample an element: as many are computed as the largest bin has, and of
+    each bin those count that it has.
     """
-    if sampling_ratio < 1:
-        raise IllTyped("the gradient of RoiAlign needs sampling_ratio > 0: with 0 the samples of a bin depend on data")
     n, c, height, width = x.shape
     regions = rois.shape[0]
     offset = 0.5 if coordinate_transformation_mode == "half_pixel" else 0.0
     edges = private.Detach(rois) * spatial_scale - offset
     sides = [op.Gather(edges, np.array([i]), axis=1) for i in range(4)]
-    along = []
+    along: list[list[tuple[Value, Value]]] = []
+    grids: list[Value | None] = []
+    samples: list[Dim] = []
     for low, high, parts, extent in ((1, 3, output_height, height), (0, 2, output_width, width)):
         length = sides[high] - sides[low]
         if not offset:
             length = op.Max(length, 1.0)
-        steps = (np.arange(parts * sampling_ratio) + 0.5)[None] / (sampling_ratio * parts)
-        along.append(_linear(sides[low] + length * current().constant(steps, x.dtype), extent))
+        grid = None if sampling_ratio > 0 else op.Ceil(length / float(parts))
+        steps, most = _steps(parts, sampling_ratio, grid, x.dtype)
+        along.append(_linear(sides[low] + length * steps, extent))
+        grids.append(grid)
+        samples.append(most)
     rows = private.ReshapeTo(op.Transpose(x, perm=(0, 2, 3, 1)), shape=(n * height * width, c))
     first = private.ReshapeTo(images, shape=(regions, 1, 1)) * whole(height)
     terms = [
@@ -71,11 +75,48 @@ def _(
         for i, a in along[0]
         for j, b in along[1]
     ]
-    bins = (regions, output_height, sampling_ratio, output_width, sampling_ratio, c)
-    samples = private.ReshapeTo(op.Sum(*terms) if mode == "avg" else op.Max(*terms), shape=bins)
-    pooled = (op.ReduceMean if mode == "avg" else op.ReduceMax)(samples, ints(2, 4), keepdims=0)
+    bins = (regions, output_height, samples[0], output_width, samples[1], c)
+    every = private.ReshapeTo(op.Sum(*terms) if mode == "avg" else op.Max(*terms), shape=bins)
+    down, across = grids
+    if down is not None and across is not None:
+        pooled = _of_those(every, down, across, samples, mode)
+    else:
+        pooled = (op.ReduceMean if mode == "avg" else op.ReduceMax)(every, ints(2, 4), keepdims=0)
     value: Value = op.Transpose(pooled, perm=(0, 3, 1, 2))
     return value
+
+
+def _steps(parts: int, ratio: int, grid: Value | None, dtype: str) -> tuple[Value, Dim]:
+    """Where the samples lie along a region, as parts of its length, [regions or 1, parts * samples], and how many a
+    bin has: `ratio`, or as many as the largest of `grid`, [regions, 1]."""
+    if grid is None:
+        even = (np.arange(parts * ratio) + 0.5)[None] / (ratio * parts)
+        return current().constant(even, dtype), ratio
+    flat, one = private.ReshapeTo(grid, shape=grid.shape[:1]), np.ones(1, grid.type.numpy)
+    largest = op.ReduceMax(op.Concat(flat, one, axis=0), keepdims=0)
+    line = op.Range(np.array(0), op.Cast(largest, to="i64"), np.array(1))
+    most = line.shape[0]
+    within = (op.Cast(line, to=dtype) + 0.5) / op.Max(grid, np.ones((), grid.type.numpy))
+    starts = current().constant(np.arange(parts)[None, :, None], dtype)
+    steps = (starts + op.Unsqueeze(within, ints(1))) / float(parts)
+    return private.ReshapeTo(steps, shape=(grid.shape[0], most * parts)), most
+
+
+def _of_those(every: Value, down: Value, across: Value, samples: list[Dim], mode: str) -> Value:
+    """What a bin is of the samples that it has; 0 without one."""
+    shown = []
+    for grid, most, axis in ((down, samples[0], 2), (across, samples[1], 4)):
+        line = op.Cast(op.Range(np.array(0), private.Size(dim=most), np.array(1)), to=grid.dtype)
+        has = private.ReshapeTo(line < grid, shape=(grid.shape[0], most))
+        shown.append(op.Unsqueeze(has, ints(*(i for i in range(1, 6) if i != axis))))
+    counted = op.And(*shown)
+    if mode == "avg":
+        number = op.Max(down, np.zeros((), down.type.numpy)) * op.Max(across, np.zeros((), down.type.numpy))
+        total = op.ReduceSum(where(counted, every, 0.0), ints(2, 4), keepdims=0)
+        return total / op.Unsqueeze(op.Max(number, np.ones((), down.type.numpy)), ints(2, 3))
+    lowest = current().constant(np.finfo(np.float32 if every.dtype == "bf16" else every.type.numpy).min, every.dtype)
+    some = op.And(op.Unsqueeze(down > 0.0, ints(2, 3)), op.Unsqueeze(across > 0.0, ints(2, 3)))
+    return where(some, op.ReduceMax(op.Where(counted, every, lowest), ints(2, 4), keepdims=0), 0.0)
 
 
 def _linear(place: Value, extent: Dim) -> list[tuple[Value, Value]]:

@@ -169,7 +169,7 @@ ROIS = np.array(
 def regions() -> Iterator[Case]:
     x = draw(11, 3, 2, 6, 7)
     images = ints(2, 0, 1, 1, 2)
-    for mode, transformation, ratio in product(("avg", "max"), ("half_pixel", "output_half_pixel"), (1, 2)):
+    for mode, transformation, ratio in product(("avg", "max"), ("half_pixel", "output_half_pixel"), (0, 1, 2)):
         given = {
             "mode": mode, "coordinate_transformation_mode": transformation, "sampling_ratio": ratio,
             "output_height": 2, "output_width": 3, "spatial_scale": 0.8,

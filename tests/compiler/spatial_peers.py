@@ -128,19 +128,23 @@ def roi_align(
         high, wide = bottom - top, right - left
         if not half:
             high, wide = max(high, 1.0), max(wide, 1.0)
+        down = sampling_ratio or math.ceil(high / output_height)
+        across = sampling_ratio or math.ceil(wide / output_width)
         for i in range(output_height):
             for j in range(output_width):
                 samples = [
                     _four(
                         x[image],
-                        top + (i + (s + 0.5) / sampling_ratio) * high / output_height,
-                        left + (j + (t + 0.5) / sampling_ratio) * wide / output_width,
+                        top + (i + (s + 0.5) / down) * high / output_height,
+                        left + (j + (t + 0.5) / across) * wide / output_width,
                     )
-                    for s in range(sampling_ratio)
-                    for t in range(sampling_ratio)
+                    for s in range(down)
+                    for t in range(across)
                 ]
+                if not samples:
+                    continue
                 if mode == "avg":
-                    result[r, :, i, j] = sum(sum(four) for four in samples) / sampling_ratio**2
+                    result[r, :, i, j] = sum(sum(four) for four in samples) / (down * across)
                 else:
                     result[r, :, i, j] = torch.stack([torch.stack(four).amax(0) for four in samples]).amax(0)
     return result

@@ -148,21 +148,25 @@ def test_resizing_to_the_shape_of_another() -> None:
     spatial.close(found["x"], arrays["y"].reshape(2, 3, 4, 2, 5, 2).sum((3, 5)), 1e-12)
 
 
-def test_a_gradient_that_needs_a_size_says_so() -> None:
+def test_a_gradient_reads_sizes_at_run_time() -> None:
     scales = np.array([1, 1, 2, 2], np.float32)
-    with pytest.raises(IllTyped, match="need known sizes"):
-        spatial.gradient_graph(lambda x: op.Resize(x, None, scales, mode="linear"), {"x": Type("f64", (B, 3, H, W))})
+    make: Any = lambda x: op.Resize(x, None, scales, mode="linear")  # noqa: E731
+    arrays = {"x": np.random.default_rng(2).standard_normal((2, 3, 4, 5)), "cotangent": np.ones((2, 3, 8, 10))}
+    unknown = spatial.gradient_graph(make, {"x": Type("f64", (B, 3, H, W))})
+    known = spatial.gradient_graph(make, {"x": Type("f64", (2, 3, 4, 5))})
+    spatial.close(evaluate(unknown, arrays)["x"], evaluate(known, arrays)["x"], 1e-12)
 
 
 def test_roi_align_with_samples_by_size() -> None:
-    """The runtime's kernel has it; a gradient would have shapes that depend on data."""
+    """As many samples as the largest region needs are computed: the same as the runtime's kernel gives."""
     x = {"x": np.random.default_rng(3).standard_normal((3, 2, 6, 7)).astype(np.float32)}
     images = np.array([2, 0, 1, 1, 2])
     make: Any = lambda x: op.RoiAlign(x, spatial_cases.ROIS.astype(x.type.numpy), images, output_height=2)  # noqa: E731
     graph = spatial.build(make, spatial.types(x))
     spatial.close(spatial.run(spatial.lowered(graph), x)[0], evaluate(graph, x)["y0"], 2e-5)
-    with pytest.raises(IllTyped, match="needs sampling_ratio > 0"):
-        gradient_graph(make, {"x": Type("f64", (3, 2, 6, 7))})
+    arrays = {"x": x["x"].astype(np.float64), "cotangent": np.ones((5, 2, 2, 1))}
+    found = evaluate(gradient_graph(make, {"x": Type("f64", (3, 2, 6, 7))}), arrays)
+    assert found["dx"].any(axis=(1, 2, 3)).all()
 
 
 def test_the_places_of_maxima_in_either_order() -> None:
