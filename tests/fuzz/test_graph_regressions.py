@@ -99,3 +99,14 @@ def test_what_lowering_brings_back_is_lowered_again() -> None:
         found = session(lower(graph)).run(["y", "x:grad"], feeds)
         for array, wanted in zip(found, evaluate(graph, feeds).values(), strict=True):
             np.testing.assert_array_equal(array, wanted)
+
+
+@pytest.mark.parametrize("what", ["MatMul", "Gemm"])
+def test_sums_of_nothing_are_zeros(what: str) -> None:
+    """By the graph's text: what lay in memory before may be zeros too."""
+    with Builder() as builder:
+        a, b = builder.input("a", Type("f32", (2, 0))), builder.input("b", Type("f32", (0, 3)))
+        graph = lower(builder.graph("g", {"y": op[what](a, b)}))
+    assert [node.op for node in graph.nodes if node.op != "Constant"] == ["Expand"]
+    (found,) = session(graph).run(["y"], {"a": np.zeros((2, 0), np.float32), "b": np.zeros((0, 3), np.float32)})
+    np.testing.assert_array_equal(found, np.zeros((2, 3)))
