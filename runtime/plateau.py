@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+LEAST_FALL = 1e-8  # PyTorch's `eps`: what would fall by no more than that stays
+
 
 @dataclass
 class Plateau:
     """A scalar of the step that falls when `split.metric` has stopped improving, as PyTorch's ReduceLROnPlateau does.
 
     After more than `patience` whole epochs in a row without an improvement by more than the share `threshold`, `value`
-    becomes `value * factor`, but not less than `least`, and the count begins anew.
+    becomes `value * factor`, but not less than `least`, and the count begins anew. A fall of 1e-8 or less is none.
     """
 
     name: str
@@ -54,7 +56,7 @@ class Plateau:
             return ""
         self.waited += 1
         lower = max(self.value * self.factor, self.least)
-        if self.waited <= self.patience or lower == self.value:
+        if self.waited <= self.patience or self.value - lower <= LEAST_FALL:
             return ""
         before, self.value = self.value, lower
         epochs = f"{self.waited} epochs" if self.waited != 1 else "1 epoch"

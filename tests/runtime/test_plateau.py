@@ -46,6 +46,19 @@ def test_it_falls_when_pytorchs_does(direction: str, patience: int) -> None:
     assert fell > 2 and ours.value == 1e-3
 
 
+def test_it_comes_to_rest_where_pytorchs_does() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle; the extra `peers` installs it")
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=0)
+    ours = Plateau.of("r.plateau", {**SCHEDULE, "patience": 0, "least": 0.0})
+    told = 0
+    for _ in range(30):
+        theirs.step(1.0)
+        told += bool(ours.see(1.0))
+        assert ours.value == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
+    assert told == 8 and ours.value == pytest.approx(5e-9), "the next fall would be by 4.5e-9"
+
+
 def test_what_is_not_finite_is_no_improvement() -> None:
     plateau = Plateau.of("r.plateau", {**SCHEDULE, "patience": 0})
     assert plateau.see(float("nan")).startswith("r.plateau: 0.5 -> 0.05, for dev.loss has not improved for 1 epoch")

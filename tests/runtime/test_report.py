@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import math
+import re
 import os
 import subprocess
 import sys
@@ -243,6 +244,19 @@ def test_a_terminal_shows_bars_values_and_best() -> None:
     assert "10 examples/s" in text
     assert "ETA 1:10" in text
     assert text.rstrip().endswith("\x1b[?25h"), "the cursor is shown again"
+
+
+def test_a_narrow_terminal_breaks_lines_between_words() -> None:
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=True, width=40, height=20, _environ={"TERM": "xterm"})
+    with Display("lenet", 100, 20, console) as display:
+        display.epoch(0, {"loss": 0.123456, "acc": 0.98765, "dev.loss": 0.23456, "dev.acc": 0.87654})
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output.getvalue()).splitlines()
+    told = [line for line in lines if "acc" in line or "loss" in line]
+    assert len(told) > 1 and all(len(line) <= 40 for line in told)
+    assert " ".join(told).split() == (
+        "lenet epoch 1/5 loss 0.1235 acc 0.9877 dev.loss 0.2346 dev.acc 0.8765".split()
+    ), "no number is broken"
 
 
 def test_a_dumb_terminal_gets_lines() -> None:
