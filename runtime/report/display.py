@@ -101,7 +101,7 @@ class Display:
 
     def _print(self, line: str) -> None:
         self._next_line = self._clock() + PLAIN_SECONDS
-        # No markup: a name or a path may hold brackets. In a file a line stays one line; a terminal breaks it at spaces.
+        # No markup: a name or a path may hold brackets. A line of a file stays one; a terminal breaks it at spaces.
         self._attempt(lambda: self._console.print(Text(line), soft_wrap=self._plain, highlight=False))
 
     def _attempt(self, output: Callable[[], object]) -> None:
