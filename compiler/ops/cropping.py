@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dlc.compiler.graph import Node, Value
+from dlc.compiler.ops.places import taken_by_places
 from dlc.compiler.ops.rules import normal_axis, replaced, show
 from dlc.compiler.ops.shape import known, pad
 from dlc.compiler.registry import Call, IllTyped, define, expansion
@@ -28,14 +29,15 @@ def _axes(call: Call, x: Type, wanted: Shape) -> list[int]:
 define("CenterCropPad", _center)
 
 
-@expansion("CenterCropPad")
+@expansion("CenterCropPad", at_run=True)
 def _(x: Value, wanted: Value, node: Node) -> Value:
     """Half of what is missing, or too much, before, rounded towards 0; the rest after."""
+    if not all(isinstance(want - have, int) for have, want in zip(x.shape, node.output.shape, strict=True)):
+        return taken_by_places(node, x)
     before, after = [], []
-    for axis, (have, want) in enumerate(zip(x.shape, node.output.shape, strict=True)):
+    for have, want in zip(x.shape, node.output.shape, strict=True):
         more = want - have
-        if not isinstance(more, int):
-            raise IllTyped(f"CenterCropPad of {x.type} to {node.output.type}: the sizes of axis {axis} must be known")
+        assert isinstance(more, int)
         half = int(more / 2)
         before.append(half)
         after.append(more - half)

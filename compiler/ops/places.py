@@ -33,6 +33,17 @@ def by_places(g: Value, node: Node, x: Value) -> Value:
     return value
 
 
+def taken_by_places(node: Node, x: Value) -> Value:
+    """The result of a node that moves elements of `x`, its first input, and sets zeros beside them."""
+    count = x.type.size
+    numbers = private.ReshapeTo(op.Range(0, private.Size(dim=count), 1) + 1, shape=x.shape)  # 0 is where none is
+    declared = (node.output.type.with_dtype("i64"),)
+    moved = current().add(node.op, (numbers, *node.inputs[1:]), {**node.attributes, "declared": declared}).output
+    flat = op.Concat(np.zeros(1, x.type.numpy), private.ReshapeTo(x, shape=(count,)), axis=0)
+    value: Value = op.Gather(flat, moved, axis=0)
+    return value
+
+
 def sliced_at_run(g: Value, node: Node, x: Value) -> Value:
     """Of a Slice whose bounds, or what they reach, depend on data."""
     starts, _, axes, steps = (*node.inputs[1:], None, None)[:4]
@@ -92,4 +103,4 @@ def untiled_at_run(g: Value, node: Node, x: Value) -> Value:
     return as_shape(reduce_sum(apart, *range(0, 2 * rank, 2), keepdims=False), x.shape)
 
 
-__all__ = ["by_places", "cut_at_run", "sliced_at_run", "untiled_at_run"]
+__all__ = ["by_places", "cut_at_run", "sliced_at_run", "taken_by_places", "untiled_at_run"]

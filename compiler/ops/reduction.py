@@ -59,7 +59,10 @@ def _shrunk(shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Shape:
 def _reduction(allowed: frozenset[str]) -> Infer:
     def infer(call: Call) -> list[Type]:
         x = expect(call, 0, allowed)
-        axes = _axes(fixed(call, 1, "axes"), x.rank, call.get("noop_with_empty_axes", 0))
+        given = fixed(call, 1, "axes")
+        if given is not None and given.ndim != 1:
+            raise IllTyped(f"{call.op}: its axes are {call.type(1)}, a vector is expected")
+        axes = _axes(given, x.rank, call.get("noop_with_empty_axes", 0))
         return [x.with_shape(_shrunk(x.shape, axes, bool(call.get("keepdims", 1))))]
 
     return infer

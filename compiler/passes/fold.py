@@ -45,6 +45,10 @@ def _visit(node: Node, inputs: tuple[Value | None, ...]) -> Sequence[Value] | No
         return None
     except (ValueError, IndexError, ArithmeticError):
         return None  # constants that the operator does not take: the runtime says so, if it gets there
+    except (KeyError, TypeError):
+        if "declared" not in node.attributes:
+            raise
+        return None  # its type rule has refused the node, and onnx's inference has not: the runtime is to say why
     if any(array.shape != output.shape for array, output in zip(arrays, node.outputs, strict=True)):
         return None  # a model said another shape of it; whoever runs it will say so
     return [current().constant(array, output.dtype) for array, output in zip(arrays, node.outputs, strict=True)]

@@ -181,3 +181,22 @@ def test_one_hot_of_a_depth_that_is_fed() -> None:
         return unit * v[1] + (1 - unit) * v[0]
 
     check(model([N("OneHot", ["i", "d", "v"], ["y"])], inputs, ["y"]), ["v"], fed, theirs)
+
+
+def test_crop_and_pad_about_the_centre_to_a_shape_that_is_fed() -> None:
+    inputs = {**X, "s": ("int64", [1])}
+    fed = [{"x": draw(n, 3), "s": ints(s)} for n, s in ((5, 2), (2, 5), (4, 4), (4, 3))]
+
+    def theirs(x: Any, s: Any) -> Any:
+        import torch
+
+        more = int(s) - x.shape[0]
+        before = more // 2 if more > 0 else -(-more // 2)
+        return torch.nn.functional.pad(x, (0, 0, before, more - before))
+
+    check(model([N("CenterCropPad", ["x", "s"], ["y"], axes=[0])], inputs, ["y"]), ["x"], fed, theirs)
+
+
+def test_crop_about_the_centre_of_axes_of_unknown_size() -> None:
+    proto = model([N("CenterCropPad", ["x", "s"], ["y"])], X, ["y"], constants={"s": ints(3, 2)})
+    check(proto, ["x"], [{"x": draw(n, m)} for n, m in ((3, 2), (5, 1), (1, 4))])

@@ -1,4 +1,5 @@
-"""Reads spoilt models in a process of its own, which the test watches: `python onnx_worker.py FOLDER FIRST LAST`.
+"""Reads spoilt models in a process of its own, which the test watches:
+`python onnx_worker.py FOLDER FIRST LAST spoilt|misled`.
 
 Before each it writes the number of the model, afterwards what came of it: `read`, `refused` or `wrong ...`. A process
 that ends without that has crashed, or was ended by its watchdog, at the last number written. Files that are opened
@@ -12,6 +13,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,14 @@ import numpy as np
 import onnx
 import small_models
 from onnx.backend.test.case.node import collect_testcases
+from onnx_attributes import misled
 from onnx_mutations import spoilt
 
 SECONDS = 5.0  # of processor time
 HUNG = 120.0  # of any time: nothing that ends takes so long, however busy the machine is
 MEMORY = 8 << 30  # of addresses
 RESIDENT = 1 << 30  # that one model may take beyond what the process had
+WAYS: dict[str, Callable[[onnx.ModelProto, np.random.Generator], bytes]] = {"spoilt": spoilt, "misled": misled}
 OWN = [os.path.realpath(each) for each in (sys.prefix, sys.base_prefix, Path(__file__).parents[2])]
 
 
@@ -48,7 +52,7 @@ def models() -> list[onnx.ModelProto]:
     return found
 
 
-def main(folder: Path, first: int, last: int) -> None:
+def main(folder: Path, first: int, last: int, way: str) -> None:
     from dlc.compiler.emit import EmitError, emit
     from dlc.compiler.importer import BadModel, load
     from dlc.compiler.passes import INFERENCE, run
@@ -67,8 +71,8 @@ def main(folder: Path, first: int, last: int) -> None:
     for seed in range(first, last):
         rng = np.random.default_rng(seed)
         path = folder / "model.onnx"
-        among = made if seed % 2 else every
-        path.write_bytes(spoilt(among[int(rng.integers(len(among)))], rng))
+        among = made if seed % 2 and way == "spoilt" else every
+        path.write_bytes(WAYS[way](among[int(rng.integers(len(among)))], rng))
         print(seed, end=" ", flush=True)
         opened.clear()
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
@@ -112,4 +116,4 @@ def _inside(path: str, folder: Path) -> bool:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve(), int(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]).resolve(), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
