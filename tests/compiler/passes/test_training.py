@@ -14,12 +14,12 @@ from training import NETS, OPTIMIZERS, adam, logistic, mlp, sgd
 
 from dlc.compiler.build import Builder, ints, op, private
 from dlc.compiler.graph import Graph, Value
-from dlc.compiler.passes import PASSES, REQUIRED, TRAINING, differentiate, labels, lower, run, update
+from dlc.compiler.passes import REQUIRED, TRAINING, differentiate, labels, lower, run, update
 from dlc.compiler.passes.lower import UnknownDimension
 from dlc.compiler.text import to_text
 from dlc.compiler.types import Type, symbol
 
-OPTIONAL = sorted(transform.__name__ for transform in PASSES if transform not in REQUIRED)
+OPTIONAL = sorted(transform.__name__ for transform in {*TRAINING} if transform not in REQUIRED)
 TURNS = [name for name in labels(TRAINING) if name.split(".")[0] in OPTIONAL]
 
 
