@@ -21,6 +21,7 @@ from dlc.compiler.types import Array, Type, numpy_dtype
 from dlc.dsl.ast import Span
 
 _CURRENT: ContextVar[Builder] = ContextVar("builder")
+_LARGE = 1 << 20  # bytes of an array that is compared by identity
 
 
 def current() -> Builder:
@@ -248,10 +249,15 @@ def _key(
 
 
 def freeze(value: Attribute) -> Any:
-    """A hashable stand-in for an attribute: equal exactly when the attributes mean the same."""
+    """A hashable stand-in for an attribute: equal only when the attributes mean the same.
+
+    A large array is equal to itself alone: to read all of it at every turn costs more than a second copy does.
+    """
     if isinstance(value, np.ndarray):
         if value.dtype == object:  # strings: their bytes are addresses
             return ("str", value.shape, tuple(value.ravel().tolist()))
+        if value.nbytes > _LARGE:
+            return ("large", id(value))  # the node that holds it keeps it
         return (value.dtype.str, value.shape, value.tobytes())
     if isinstance(value, float):
         return ("f", repr(value))  # tells 0.0 from -0.0, and equals itself when it is nan

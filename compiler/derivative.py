@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dlc.compiler.beside import Beside
 from dlc.compiler.build import Builder, op, private
 from dlc.compiler.graph import Graph, Node, Value, topological
 from dlc.compiler.importer import Imported
@@ -81,18 +82,25 @@ def derivative(
     return builder.graph(graph.name, outputs), weights
 
 
-def differentiated(model: Imported, graph: Graph) -> ModelProto:
+def differentiated(model: Imported, graph: Graph, beside: Beside | None = None) -> ModelProto:
     """The graph of `derivative` as a model: differentiated, optimized, lowered. Its weights that are inputs have the
-    model's values as initializers, so that they need not be fed. Raises what the passes raise."""
-    from onnx import numpy_helper
+    model's values as initializers, so that they need not be fed.
 
-    from dlc.compiler.emit import emit
+    If all that takes more than 2 GB, its tensors go into the file `beside`. Raises what the passes raise, and EmitError
+    where there is no such file.
+    """
+    from dlc.compiler.emit import LARGEST, EmitError, constant_bytes, emit, tensor
     from dlc.compiler.passes import TRAINING, run
 
-    made = emit(run(graph, TRAINING))
-    for name in graph.input_names:
-        if name in model.weights:
-            made.graph.initializer.append(numpy_helper.from_array(model.weights[name], name))
+    lowered = run(graph, TRAINING)
+    held = {name: model.weights[name] for name in graph.input_names if name in model.weights}
+    size = constant_bytes(lowered) + sum(array.nbytes for array in held.values())
+    if size <= LARGEST:
+        beside = None
+    elif beside is None:
+        raise EmitError(f"the tensors of {graph.name} take {size / 1e9:.1f} GB; one ONNX file holds 2 GB")
+    made = emit(lowered, beside=beside)
+    made.graph.initializer.extend(tensor(name, array, beside) for name, array in held.items())
     return made
 
 

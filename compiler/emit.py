@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dlc.compiler.beside import Beside
 from dlc.compiler.graph import EMPTY, Attribute, Graph, Node, Value
 from dlc.compiler.manifest import Manifest, attach
 from dlc.compiler.registry import COMPILER_ATTRIBUTES
@@ -28,7 +29,7 @@ _TYPE_NAMES: Mapping[str, str] = {  # in onnx's schemas
     "str": "tensor(string)", "c64": "tensor(complex64)", "c128": "tensor(complex128)", "bool": "tensor(bool)",
     **{f"{kind[0]}{bits}": f"tensor({kind}{bits})" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
 }  # fmt: skip
-_LARGEST = 2**31 - 1  # bytes in one protobuf message
+LARGEST = 2**31 - 1  # bytes in one protobuf message
 # The attributes that hold a node's bodies, in the order of `Node.bodies`.
 _BODIES: Mapping[str, Sequence[str]] = {"If": ("then_branch", "else_branch"), "Loop": ("body",), "Scan": ("body",)}
 
@@ -44,22 +45,24 @@ def emit(
     producer: str = "dlc",
     version: str = "",
     metadata: Mapping[str, str] = EMPTY,
+    beside: Beside | None = None,
 ) -> ModelProto:
     """The graph as a model of domain "" only, and of opset 21 (the lowest above that has every operator).
 
     Inputs and outputs keep their names and order. `manifest` is checked against the model and stored in it, beside
-    `metadata`. Raises EmitError (a private operator, an attribute that ONNX does not have, an output with the name of
-    another input, more than 2 GB) and ManifestError.
+    `metadata`. Large constants go into the file `beside`, if one is given. Raises EmitError (a private operator, an
+    attribute that ONNX does not have, an output with the name of another input, more than 2 GB in one file) and
+    ManifestError.
     """
     from onnx import ModelProto
 
-    size = sum(array.nbytes for array in _constants(graph))
-    if size > _LARGEST:
+    size = constant_bytes(graph)
+    if size > LARGEST and beside is None:
         raise EmitError(f"the constants of {graph.name} take {size / 1e9:.1f} GB; one ONNX file holds 2 GB")
     opset = max((_opset(node) for part in _graphs(graph) for node in part.nodes), default=OPSET)
     model = ModelProto(ir_version=_ir_version(opset), producer_name=producer, producer_version=version)
     model.opset_import.add(domain="", version=opset)
-    _Emitter(graph, opset).write(model.graph)
+    _Emitter(graph, opset, beside).write(model.graph)
     for key in sorted(metadata):
         model.metadata_props.add(key=key, value=metadata[key])
     if manifest is not None:
@@ -87,16 +90,16 @@ def _graphs(graph: Graph) -> Iterator[Graph]:
         waiting.extend(body for node in reversed(current.nodes) for body in reversed(node.bodies))
 
 
-def _constants(graph: Graph) -> Iterator[Any]:
-    for part in _graphs(graph):
-        for node in part.nodes:
-            if node.op == "Constant":
-                yield node.attributes["value"]
+def constant_bytes(graph: Graph) -> int:
+    """How many bytes the constants of a graph take, those of its bodies too."""
+    nodes = (node for part in _graphs(graph) for node in part.nodes if node.op == "Constant")
+    return sum(node.attributes["value"].nbytes for node in nodes)
 
 
 class _Emitter:
-    def __init__(self, graph: Graph, opset: int) -> None:
+    def __init__(self, graph: Graph, opset: int, beside: Beside | None) -> None:
         self._graph = graph
+        self._beside = beside
         self._opset = opset
         self._names: dict[Value, str] = {}
         self._node_names: dict[Node, str] = {}
@@ -111,7 +114,7 @@ class _Emitter:
     def write(self, proto: GraphProto) -> None:
         proto.name = self._graph.name or "graph"
         self._write(self._graph, proto, tuple(self._graph.outputs))
-        proto.initializer.extend(_tensor(name, array) for name, array in self._initializers.values())
+        proto.initializer.extend(tensor(name, array, self._beside) for name, array in self._initializers.values())
 
     # Names. All parts of a model share one namespace, for a body sees the names of the graph around it.
 
@@ -235,9 +238,12 @@ def _value_info(proto: ValueInfoProto, name: str, type: Type) -> None:
             tensor.shape.dim.add(dim_param=str(dim))
 
 
-def _tensor(name: str, array: Any) -> TensorProto:
+def tensor(name: str, array: Any, beside: Beside | None = None) -> TensorProto:
+    """An array as a tensor of a model, its bytes in the file `beside` it if that takes it."""
     from onnx import numpy_helper
 
+    if beside is not None and beside.takes(array):
+        return beside.tensor(name, array)
     return numpy_helper.from_array(np.asarray(array, order="C"), name)
 
 
@@ -319,7 +325,7 @@ def _attribute(proto: AttributeProto, kind: str, value: Attribute, node: Node) -
             case "STRINGS":
                 proto.strings.extend(map(_bytes, items))
             case "TENSOR" if isinstance(value, np.ndarray):
-                proto.t.CopyFrom(_tensor("", value.reshape(1) if node.op == "ConstantOfShape" else value))
+                proto.t.CopyFrom(tensor("", value.reshape(1) if node.op == "ConstantOfShape" else value))
             case _:
                 raise TypeError(kind)
     except (KeyError, TypeError, ValueError, OverflowError):

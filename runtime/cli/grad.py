@@ -20,6 +20,7 @@ def grad(
     model: str, of: str | None, wrt: Sequence[str], output: str, cotangent: bool, second: bool, terminal: Terminal
 ) -> None:
     """Raises UsageError, InputError and RunError, and BadModel for a model that cannot be read."""
+    from dlc.compiler.beside import Beside
     from dlc.compiler.derivative import Underivable, derivative, differentiated
     from dlc.compiler.emit import serialized
 
@@ -31,14 +32,20 @@ def grad(
     target = of or _only(loaded, model)
     try:
         graph, weights = derivative(loaded, target, names, cotangent=cotangent, second=second)
-        made = differentiated(loaded, graph)
+        beside = Beside(f"{out.name}.data")
+        made = differentiated(loaded, graph, beside)
     except Underivable as error:
         raise InputError(
             str(error), f"`dlc show {model} --values` lists the values, and which a gradient reaches"
         ) from None
     content = serialized(made)
+    data = out.with_name(beside.location) if beside else None
+    if data is not None:
+        write_atomically(data, beside.chunks())
     write_atomically(out, [content])
     terminal.say(f"{out}  {file_size(len(content))}  {plural(len(made.graph.node), 'node')}")
+    if data is not None:
+        terminal.say(f"{data}  {file_size(data.stat().st_size)}  its tensors; the two files stay together")
     takes = {name: str(graph.input(name).type) for name in graph.input_names}
     gives = {name: str(value.type) for name, value in graph.outputs.items()}
     rows = [
@@ -47,7 +54,8 @@ def grad(
     ]
     rows += [("  gives", name, type, "") for name, type in gives.items()]
     terminal.table(rows)
-    terminal.result({"file": str(out), "inputs": takes, "outputs": gives, "weights": weights})
+    files = {"file": str(out), "data": str(data) if data else None}
+    terminal.result({**files, "inputs": takes, "outputs": gives, "weights": weights})
 
 
 def load(model: str) -> Imported:

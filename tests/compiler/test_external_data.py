@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 from onnx_models import model, ran, through
 
+from dlc.compiler.derivative import derivative, differentiated
+from dlc.compiler.emit import EmitError
 from dlc.compiler.importer import BadModel, load, of_model
 
 W = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -132,3 +137,82 @@ def test_more_than_2_gb_are_mapped_not_read(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
     imported = load(tmp_path / "m.onnx")
     assert imported.weights["w"].nbytes > 2**31 and imported.graph.outputs["y"].dtype == "f32"
+
+
+# Results that one file cannot hold.
+
+LARGE = 23_500  # rows and columns of a matrix of 2.2 GB
+TORTURE = pytest.mark.skipif("DLC_TORTURE" not in os.environ, reason="writes 6 GB: with DLC_TORTURE only")
+
+
+def summed(path: Path, rows: Any, columns: int) -> Path:
+    """loss = sum of tanh(x w), with `w` beside the model."""
+    make = helper.make_node
+    nodes = [make("MatMul", ["x", "w"], ["h"]), make("Tanh", ["h"], ["t"]),
+             make("ReduceSum", ["t"], ["loss"], keepdims=0)]  # fmt: skip
+    proto = model(nodes, {"x": ("float", ["n", columns])}, ["loss"])
+    tensor = TensorProto(name="w", dims=[columns, columns], data_type=TensorProto.FLOAT)
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="w.bin")
+    proto.graph.initializer.append(tensor)
+    with open(path.with_name("w.bin"), "wb") as file:
+        for part in rows:
+            file.write(part.astype(np.float32).tobytes())
+    path.write_bytes(proto.SerializeToString())
+    return path
+
+
+def gradient(path: Path, wrt: str, out: Path) -> None:
+    from dlc.runtime.cli import main
+
+    assert main(["grad", str(path), "--of", "loss", "--wrt", wrt, "-o", str(out)]) == 0
+
+
+@pytest.mark.parametrize("wrt", ["x", "w"])
+def test_what_one_file_cannot_hold_is_written_beside_it(
+    wrt: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w = np.random.default_rng(0).normal(size=(40, 40)).astype(np.float32)
+    path = summed(tmp_path / "m.onnx", [w], 40)
+    gradient(path, wrt, tmp_path / "whole.onnx")
+    assert not (tmp_path / "whole.onnx.data").exists()
+    monkeypatch.setattr("dlc.compiler.emit.LARGEST", 1000)
+    gradient(path, wrt, tmp_path / "parted.onnx")
+    assert (tmp_path / "parted.onnx").stat().st_size < 1000 and (tmp_path / "parted.onnx.data").stat().st_size == 8192
+    x = np.random.default_rng(1).normal(size=(3, 40)).astype(np.float32)
+    results = [ort.InferenceSession(tmp_path / name).run(None, {"x": x}) for name in ("whole.onnx", "parted.onnx")]
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(load(tmp_path / "parted.onnx").weights["w"], w)
+
+
+def test_the_largest_result_without_a_file_beside_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dlc.compiler.emit.LARGEST", 10)
+    loaded = of_model(model([helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": ("float", [2, 4])}, ["y"],
+                            constants={"w": W}))  # fmt: skip
+    with pytest.raises(EmitError, match="one ONNX file holds 2 GB"):
+        differentiated(loaded, derivative(loaded, "y", ["w"], cotangent=True)[0])
+
+
+@TORTURE
+@pytest.mark.parametrize("wrt", ["x", "w"])
+def test_more_than_2_gb_are_read_and_written_without_copies(wrt: str, tmp_path: Path) -> None:
+    """The process holds no second copy of 2.2 GB: what is mapped counts once. Its result runs."""
+    rng = np.random.default_rng(0)
+    parts = (rng.standard_normal((500, LARGE), dtype=np.float32) * 0.01 for _ in range(LARGE // 500))
+    path = summed(tmp_path / "m.onnx", parts, LARGE)
+    out = tmp_path / "g.onnx"
+    program = (
+        "import sys; from dlc.runtime.cli import main; main(sys.argv[1:]); print(open('/proc/self/status').read())"
+    )
+    command = [sys.executable, "-c", program, "grad", str(path), "--of", "loss", "--wrt", wrt, "-o", str(out)]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    most = int(told.partition("VmHWM:")[2].split()[0]) << 10
+    assert most < 1.3 * 4 * LARGE**2, f"{most / 1e9:.1f} GB"
+    x = rng.normal(size=(1, LARGE)).astype(np.float32)
+    session = ort.InferenceSession(out, providers=["CPUExecutionProvider"])
+    w = np.memmap(tmp_path / "w.bin", np.float32, "r", shape=(LARGE, LARGE))
+    slope = 1 - np.tanh(x @ w) ** 2
+    wanted = slope @ w.T if wrt == "x" else x.T @ slope
+    np.testing.assert_allclose(session.run([f"{wrt}:grad"], {"x": x})[0], wanted, rtol=1e-2, atol=1e-3)
+
