@@ -18,6 +18,8 @@ from dlc.compiler.registry import COMPILER_ATTRIBUTES, lookup
 from dlc.compiler.types import ONNX_NUMBER, Array, Polynomial, Type, is_unknown, substitute, symbol, symbols
 
 OPSET = 21
+# What the reference does for these depends on their attributes without bound: they are not computed beforehand.
+UNBOUNDED = frozenset({"TfIdfVectorizer"})
 
 
 def evaluate(graph: Graph, feeds: Mapping[str, Any], sizes: Mapping[str, int] = EMPTY) -> dict[str, Array]:
@@ -265,4 +267,4 @@ def _scan(node: Node, inputs: Sequence[Any], sizes: Mapping[str, int], around: M
 
 _CONTROL: Mapping[str, Callable[..., list[Array]]] = {"If": _if, "Loop": _loop, "Scan": _scan}
 
-__all__ = ["evaluate", "evaluate_node"]
+__all__ = ["UNBOUNDED", "evaluate", "evaluate_node"]

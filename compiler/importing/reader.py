@@ -365,8 +365,10 @@ def _folded(name: str, inputs: Sequence[Value | None], outputs: Sequence[Value])
             return None
     if not all(value.type.is_static and value.type.size <= _FOLDED for value in outputs):  # type: ignore[operator]
         return None
-    from dlc.compiler.evaluate import evaluate_node
+    from dlc.compiler.evaluate import UNBOUNDED, evaluate_node
 
+    if name in UNBOUNDED:
+        return None
     node = outputs[0].node
     assert node is not None
     try:

@@ -10,6 +10,7 @@ import numpy as np
 from dlc.compiler.build import current, ints, op, private
 from dlc.compiler.graph import Node, Value
 from dlc.compiler.ops.composition import as_type, composed
+from dlc.compiler.ops.indexing import counted
 from dlc.compiler.ops.rules import expect, stretch, where
 from dlc.compiler.registry import Call, IllTyped, define
 from dlc.compiler.types import FLOATS, ONNX_NUMBER, Dim, Shape, Type, from_onnx_number
@@ -168,9 +169,9 @@ def _reachable(queries: Dim, keys: Dim, past: Dim, lengths: Value | None, reach:
     """
     if lengths is None and reach == (-1, -1):
         return []
-    column = _positions(keys)
+    column = counted(keys)
     found: list[Value] = []
-    row = private.ReshapeTo(_positions(queries), shape=(queries, 1))
+    row = private.ReshapeTo(counted(queries), shape=(queries, 1))
     if lengths is None:
         row = row + _amount(past)
     else:
@@ -187,13 +188,6 @@ def _reachable(queries: Dim, keys: Dim, past: Dim, lengths: Value | None, reach:
 
 def _amount(dim: Dim) -> Any:
     return dim if isinstance(dim, int) else private.Size(dim=dim)
-
-
-def _positions(dim: Dim) -> Value:
-    if isinstance(dim, int):
-        return current().constant(np.arange(dim, dtype=np.int64))
-    value: Value = op.Range(0, private.Size(dim=dim), 1)
-    return value
 
 
 def _empty(bias: Value | None, allowed: Value | None, dtype: str) -> Value:

@@ -15,6 +15,7 @@ from dlc.compiler.registry import Call, IllTyped, define, gradient, no_gradient
 from dlc.compiler.types import Dim, Shape, Type, dtype_of, product, quotient, unknown
 
 INDEX = frozenset({"i32", "i64"})
+_LONGEST = 1 << 20  # positions that are held; more are counted at run time
 
 
 def _gather(call: Call) -> list[Type]:
@@ -120,7 +121,9 @@ def extent(dim: Dim) -> Value:
 
 def counted(dim: Dim) -> Value:
     """0, 1, 2, ... as i64[dim]."""
-    value: Value = current().constant(np.arange(dim)) if isinstance(dim, int) else op.Range(0, extent(dim), 1)
+    if isinstance(dim, int) and dim <= _LONGEST:
+        return current().constant(np.arange(dim))
+    value: Value = op.Range(0, extent(dim), 1)
     return value
 
 

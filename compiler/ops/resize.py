@@ -24,6 +24,7 @@ from dlc.compiler.registry import Call, IllTyped, define, evaluate, gradient, lo
 from dlc.compiler.types import Array, Dim, Shape, Type, product, quotient
 
 _DENSE = 1 << 18  # elements of a map: a larger one is applied by its few weights a row
+_LONGEST = 1 << 20  # elements of an axis whose weights are constants
 _EXACT = 1 << 10  # the largest divisor of a scale along an axis of unknown size
 MODES = ("nearest", "linear", "cubic")
 _TRANSFORMATIONS = (
@@ -137,6 +138,11 @@ def _are_known(before: Dim, after: Dim) -> bool:
     return isinstance(before, int) and isinstance(after, int)
 
 
+def _are_small(axis: Axis) -> bool:
+    """Whether the sizes are known, and no larger than what a map of constants may be made for."""
+    return all(isinstance(size, int) and size <= _LONGEST for size in (axis.before, axis.after))
+
+
 def taps(axis: Axis, attributes: Mapping[str, Any]) -> tuple[Array, Array, Array]:
     """Where each output element reads, with which weights (both [after, taps]), and whether it lies inside of the axis
     (outside of it, tf_crop_and_resize gives a fixed value: the weights are zeros). Raises IllTyped.
@@ -247,7 +253,7 @@ def _(g: Value, x: Value, node: Node) -> Value:
     repeats = _repeats(every, node.attributes)
     if repeats is not None:
         return _summed(g, x.shape, repeats)
-    if not all(_are_known(found.before, found.after) for found in every.values()):
+    if not all(_are_small(found) for found in every.values()):
         return resize_at_run.undone(g, x, node)
     for axis, found in every.items():
         indices, weights, _ = taps(found, node.attributes)
@@ -332,7 +338,7 @@ def _(lowering: Any, node: Node, x: Value, *_: Value | None) -> Value | None:
     found = _plan_of(node)
     if not x.type.is_float or _has_kernel(node, x.type.rank, found):
         return None
-    if not all(_are_known(each.before, each.after) for each in found.values()):
+    if not all(_are_small(each) for each in found.values()):
         return resize_at_run.resized(x, node)
     y = x
     outside = np.zeros((1,) * x.type.rank, bool)

@@ -37,8 +37,10 @@ def _visit(node: Node, inputs: tuple[Value | None, ...]) -> Sequence[Value] | No
     made = sum(_bytes(output) for output in node.outputs)
     if made > max(LIMIT, sum(_bytes(value) for value in inputs if value is not None)):
         return None
-    from dlc.compiler.evaluate import evaluate_node
+    from dlc.compiler.evaluate import UNBOUNDED, evaluate_node
 
+    if node.op in UNBOUNDED:
+        return None
     try:
         arrays = evaluate_node(node, [None if value is None else value.constant for value in inputs])
     except NotImplementedError:  # nobody can say what it gives but the runtime

@@ -120,6 +120,37 @@ def test_what_is_refused_is_not_even_opened(folder: Path, name: str, monkeypatch
     assert not [each for each in opened if Path(each).name == name]
 
 
+def _huge(name: str) -> onnx.ModelProto:
+    """Sizes that nothing can hold, but a model may name."""
+    if name == "Resize":
+        node = helper.make_node("Resize", ["x", "", "", "s"], ["y"], mode="linear")
+        held = onnx.numpy_helper.from_array(np.array([1, 1, 2**62]), "s")
+        takes, tensors = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 3])], [held]
+    else:
+        node, tensors = helper.make_node("Attention", ["x", "k", "k"], ["y"], is_causal=1), []
+        takes = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 2**40, 2]),
+                 helper.make_tensor_value_info("k", TensorProto.FLOAT, [1, 1, 3, 2])]  # fmt: skip
+    graph = helper.make_graph([node], "g", takes, [onnx.ValueInfoProto(name="y")], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
+
+
+@pytest.mark.parametrize("name", ["Resize", "Attention"])
+def test_sizes_that_nothing_can_hold_make_no_constants(name: str) -> None:
+    assert emit(run(of_model(_huge(name)).inlined(), INFERENCE)).ByteSize() < 1 << 20
+
+
+def test_work_that_attributes_drive_is_left_to_the_runtime() -> None:
+    """onnx's reference counts up to max_skip_count by itself."""
+    node = helper.make_node(
+        "TfIdfVectorizer", ["x"], ["y"], mode="TF", min_gram_length=2, max_gram_length=2, max_skip_count=2**40,
+        ngram_counts=[0, 4], ngram_indexes=[0, 1], pool_int64s=[2, 3, 5, 4],
+    )  # fmt: skip
+    tensor = onnx.numpy_helper.from_array(np.array([1, 2, 3, 5, 4]), "x")
+    graph = helper.make_graph([node], "g", [], [onnx.ValueInfoProto(name="y")], [tensor])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    assert [n.op_type for n in emit(run(of_model(proto).inlined(), INFERENCE)).graph.node] == ["TfIdfVectorizer"]
+
+
 FOLDED: dict[str, tuple[onnx.NodeProto, dict[str, Any]]] = {
     "a reduction that nobody knows": (
         helper.make_node("ScatterElements", ["x", "i", "x"], ["y"], reduction="forward"),
