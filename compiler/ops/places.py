@@ -100,7 +100,7 @@ def untiled_at_run(g: Value, node: Node, x: Value) -> Value:
     pairs = op.Concat(op.Unsqueeze(repeats, ints(1)), op.Unsqueeze(extent_vector(x.shape), ints(1)), axis=1)
     shape = [dim for size in x.shape for dim in (current().unknown(), size)]
     apart = op.Reshape(g, op.Reshape(pairs, ints(-1)), allowzero=1, declared=(g.type.with_shape(shape),))
-    return as_shape(reduce_sum(apart, *range(0, 2 * rank, 2), keepdims=False), x.shape)
+    return as_shape(reduce_sum(apart, *range(0, 2 * rank, 2)), x.shape)
 
 
 __all__ = ["by_places", "cut_at_run", "sliced_at_run", "taken_by_places", "untiled_at_run"]

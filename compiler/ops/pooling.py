@@ -9,7 +9,7 @@ import numpy as np
 
 from dlc.compiler.build import op, private
 from dlc.compiler.graph import Node, Value
-from dlc.compiler.ops.rules import expect, mask, where
+from dlc.compiler.ops.rules import expect, flag, mask, where
 from dlc.compiler.ops.windows import Windows, coverage, crop, integers, pad, results, taps, windows
 from dlc.compiler.registry import Call, IllTyped, define, evaluate, gradient
 from dlc.compiler.types import FLOATS, Array, Shape, Type, product
@@ -120,7 +120,12 @@ def _windows(extents: Shape, kernel: Ints, strides: Ints, pads: Ints, dilations:
     return windows("pooling", given, extents, kernel)
 
 
-define("AveragePool", lambda call: [_pooled(call, _input(call))])
+def _average_pool(call: Call) -> list[Type]:
+    flag(call, "count_include_pad")
+    return [_pooled(call, _input(call))]
+
+
+define("AveragePool", _average_pool)
 
 
 @evaluate("AveragePool")

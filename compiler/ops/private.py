@@ -14,7 +14,7 @@ import numpy as np
 from dlc.compiler.build import current, ints, op, private
 from dlc.compiler.dims import Dim, Polynomial, Shape, sizes_of
 from dlc.compiler.graph import Node, Value
-from dlc.compiler.ops.rules import expect, show
+from dlc.compiler.ops.rules import expect, flag, show
 from dlc.compiler.registry import Call, IllTyped, define, evaluate, gradient, lower, no_gradient
 from dlc.compiler.types import FLOATS, Array, Type
 
@@ -45,7 +45,7 @@ def _(lowering: Any, node: Node, x: Value) -> Value:
 
 def _sum_to(call: Call) -> list[Type]:
     x, target = call.type(0), call.type(0).with_shape(call.attributes["shape"])
-    if not _stretches(target.shape, x.shape, bool(call.get("at_run"))):
+    if not _stretches(target.shape, x.shape, flag(call, "at_run")):
         raise IllTyped(f"dlc.SumTo: {target} does not stretch to {x}")
     return [target]
 
@@ -111,7 +111,7 @@ def _sum_at_run(lowering: Any, x: Value, shape: Shape, certain: Sequence[int]) -
 
 def _expand_to(call: Call) -> list[Type]:
     x, target = call.type(0), call.type(0).with_shape(call.attributes["shape"])
-    if not _stretches(x.shape, target.shape, bool(call.get("at_run"))):
+    if not _stretches(x.shape, target.shape, flag(call, "at_run")):
         raise IllTyped(f"dlc.ExpandTo: {x} does not stretch to {target}")
     return [target]
 
@@ -140,7 +140,7 @@ def _(lowering: Any, node: Node, x: Value) -> Any:
 
 def _reshape_to(call: Call) -> list[Type]:
     x, target = call.type(0), call.type(0).with_shape(call.attributes["shape"])
-    known = not call.get("at_run") or (x.is_static and target.is_static)
+    known = not flag(call, "at_run") or (x.is_static and target.is_static)
     if known and x.size != target.size:
         raise IllTyped(f"{x} has {x.size} elements, {show(target.shape)} has {target.size}")
     return [target]

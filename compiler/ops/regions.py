@@ -57,7 +57,7 @@ def _(
     edges = private.Detach(rois) * spatial_scale - offset
     sides = [op.Gather(edges, np.array([i]), axis=1) for i in range(4)]
     along: list[list[tuple[Value, Value]]] = []
-    grids: list[Value | None] = []
+    grids: list[Value] = []  # how many samples a bin of each region has, without a sampling_ratio
     samples: list[Dim] = []
     for low, high, parts, extent in ((1, 3, output_height, height), (0, 2, output_width, width)):
         length = sides[high] - sides[low]
@@ -66,7 +66,8 @@ def _(
         grid = None if sampling_ratio > 0 else op.Ceil(length / float(parts))
         steps, most = _steps(parts, sampling_ratio, grid, x.dtype)
         along.append(_linear(sides[low] + length * steps, extent))
-        grids.append(grid)
+        if grid is not None:
+            grids.append(grid)
         samples.append(most)
     rows = private.ReshapeTo(op.Transpose(x, perm=(0, 2, 3, 1)), shape=(n * height * width, c))
     first = private.ReshapeTo(images, shape=(regions, 1, 1)) * whole(height)
@@ -77,9 +78,8 @@ def _(
     ]
     bins = (regions, output_height, samples[0], output_width, samples[1], c)
     every = private.ReshapeTo(op.Sum(*terms) if mode == "avg" else op.Max(*terms), shape=bins)
-    down, across = grids
-    if down is not None and across is not None:
-        pooled = _of_those(every, down, across, samples, mode)
+    if grids:
+        pooled = _of_those(every, grids[0], grids[1], samples, mode)
     else:
         pooled = (op.ReduceMean if mode == "avg" else op.ReduceMax)(every, ints(2, 4), keepdims=0)
     value: Value = op.Transpose(pooled, perm=(0, 3, 1, 2))
@@ -107,16 +107,19 @@ def _of_those(every: Value, down: Value, across: Value, samples: list[Dim], mode
     shown = []
     for grid, most, axis in ((down, samples[0], 2), (across, samples[1], 4)):
         line = op.Cast(op.Range(np.array(0), private.Size(dim=most), np.array(1)), to=grid.dtype)
-        has = private.ReshapeTo(line < grid, shape=(grid.shape[0], most))
-        shown.append(op.Unsqueeze(has, ints(*(i for i in range(1, 6) if i != axis))))
+        shown.append(op.Unsqueeze(line < grid, ints(*(i for i in range(1, 6) if i != axis))))
     counted = op.And(*shown)
     if mode == "avg":
         number = op.Max(down, np.zeros((), down.type.numpy)) * op.Max(across, np.zeros((), down.type.numpy))
         total = op.ReduceSum(where(counted, every, 0.0), ints(2, 4), keepdims=0)
         return total / op.Unsqueeze(op.Max(number, np.ones((), down.type.numpy)), ints(2, 3))
-    lowest = current().constant(np.finfo(np.float32 if every.dtype == "bf16" else every.type.numpy).min, every.dtype)
     some = op.And(op.Unsqueeze(down > 0.0, ints(2, 3)), op.Unsqueeze(across > 0.0, ints(2, 3)))
-    return where(some, op.ReduceMax(op.Where(counted, every, lowest), ints(2, 4), keepdims=0), 0.0)
+    return where(some, op.ReduceMax(op.Where(counted, every, _lowest(every)), ints(2, 4), keepdims=0), 0.0)
+
+
+def _lowest(like: Value) -> Value:
+    """What is below every other number."""
+    return current().constant(np.finfo(np.float32 if like.dtype == "bf16" else like.type.numpy).min, like.dtype)
 
 
 def _linear(place: Value, extent: Dim) -> list[tuple[Value, Value]]:
@@ -161,7 +164,7 @@ def _(x: Value, rois: Value, *, pooled_shape: tuple[int, int], spatial_scale: fl
     across, some_across = _bins(edges, (1, 3), pooled_shape[1], width)
     down, some_down = _bins(edges, (2, 4), pooled_shape[0], height)
     seen = op.Unsqueeze(op.Gather(x, images, axis=0), ints(3))
-    lowest = current().constant(np.finfo(np.float32 if x.dtype == "bf16" else x.type.numpy).min, x.dtype)
+    lowest = _lowest(x)
     rows = op.ReduceMax(op.Where(op.Unsqueeze(across, ints(1, 2)), seen, lowest), ints(4), keepdims=0)
     turned = op.Unsqueeze(op.Transpose(rows, perm=(0, 1, 3, 2)), ints(2))
     y = op.ReduceMax(op.Where(op.Unsqueeze(down, ints(1, 3)), turned, lowest), ints(4), keepdims=0)

@@ -324,7 +324,7 @@ def _along(x: Value, axis: int, rows: Array) -> Value:
 def _spread(g: Value, axis: int, indices: Array, weights: Array, size: int) -> Value:
     """The transposed map by its weights: each output element hands its share to the elements that it was made of."""
     shape = (*g.shape[:axis], size, *g.shape[axis + 1 :])
-    column = (-1, *(1,) * (g.type.rank - axis - 1))
+    column = (len(indices), *(1,) * (g.type.rank - axis - 1))
     parts = [
         private.ScatterAdd(g * current().constant(share.reshape(column), g.dtype), place, axis=axis, shape=shape)
         for place, share in zip(indices.T, weights.T, strict=True)

@@ -25,6 +25,14 @@ def expect(call: Call, index: int, allowed: frozenset[str]) -> Type:
     return found
 
 
+def flag(call: Call, name: str) -> bool:
+    """An attribute that is 0, which is what it is where it is missing, or 1; raises IllTyped."""
+    value = call.get(name, 0)
+    if value not in (0, 1):
+        raise IllTyped(f"{call.op}: {name} = {value}: 0 or 1 is expected")
+    return bool(value)
+
+
 def unary(allowed: frozenset[str] = FLOATS, result: str | None = None) -> Infer:
     """The rule of an operator that works on each element alone."""
 

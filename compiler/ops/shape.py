@@ -14,6 +14,7 @@ from dlc.compiler.ops.rules import (
     at_run_shape,
     axis_of,
     fixed,
+    flag,
     normal_axis,
     reduce_sum,
     replaced,
@@ -36,10 +37,10 @@ def known(call: Call, index: int) -> Shape:
 
 
 def _reshape(call: Call) -> list[Type]:
-    x, wanted = call.type(0), known(call, 1)
+    x, wanted, literal = call.type(0), known(call, 1), flag(call, "allowzero")
     shape = list(wanted)
     for axis, dim in enumerate(wanted):
-        if dim == 0 and not call.get("allowzero", 0):
+        if dim == 0 and not literal:
             if axis >= x.rank:
                 raise IllTyped(f"Reshape of {x} to {show(wanted)}: there is no dimension {axis} to copy")
             shape[axis] = x.shape[axis]

@@ -12,7 +12,7 @@ from dlc.compiler.build import Builder, op, private
 from dlc.compiler.evaluate import evaluate
 from dlc.compiler.graph import Graph
 from dlc.compiler.passes.differentiate import differentiate
-from dlc.compiler.types import Type
+from dlc.compiler.types import Type, symbol
 
 
 def resized(shape: tuple[int, ...], scales: tuple[float, ...], **attributes: Any) -> Graph:
@@ -36,6 +36,23 @@ def test_a_map_is_a_product_up_to_so_many_elements_and_then_goes_by_its_weights(
 def test_elements_repeated_in_an_image_are_added_up_by_a_pool() -> None:
     assert "AveragePool" in operators(resized((1, 2, 3, 4), (1, 1, 2, 3)))
     assert "AveragePool" not in operators(resized((1, 2, 3, 4), (1, 2, 2, 3)))
+
+
+def test_what_keeps_its_unknown_size_is_not_cropped_by_places() -> None:
+    with Builder() as b:
+        x = b.input("x", Type("f64", (symbol("B"), 6)))
+        y = op.CenterCropPad(x, b.constant(np.array([4])), axes=(1,))
+        loss = op.ReduceSum(y * y, keepdims=0)
+        made = operators(differentiate(b.graph("cropped", {"dx": private.Gradient(loss, x)})))
+    assert "Gather" not in made and "dlc.ScatterAdd" not in made
+
+
+def test_a_diagonal_takes_one_product_with_an_identity() -> None:
+    with Builder() as b:
+        x = b.input("x", Type("f64", (3, 4, 3)))
+        y = op.Einsum(x, equation="iji->ij")
+        graph = differentiate(b.graph("diagonal", {"dx": private.Gradient(op.ReduceSum(y * y, keepdims=0), x)}))
+    assert max(len(node.inputs) for node in graph.nodes if node.op == "Einsum") == 2
 
 
 @pytest.mark.parametrize("step", [1, 2])

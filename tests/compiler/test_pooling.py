@@ -321,6 +321,12 @@ def test_maximum_and_its_place() -> None:
             {"kernel_shape": (2, 2)},
             "AveragePool: windows of [2, 2] do not fit into [8, 1]",
         ),
+        (
+            "AveragePool",
+            (2, 3, 8, 8),
+            {"kernel_shape": (2, 2), "count_include_pad": 2},
+            "AveragePool: count_include_pad = 2: 0 or 1 is expected",
+        ),
         ("LRN", (2, 3, 8), {"size": 0}, "LRN: size = 0: a number of channels, at least 1, is expected"),
         ("SpaceToDepth", (2, 3, 8, 5), {"blocksize": 2}, "SpaceToDepth of f32[2, 3, 8, 5]: 5 does not divide by 2"),
     ],

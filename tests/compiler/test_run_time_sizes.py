@@ -58,6 +58,16 @@ def test_slice_with_step_1_sets_zeros_around() -> None:
     assert "ScatterElements" not in {node.op_type for node in made.graph.node}
 
 
+@pytest.mark.parametrize(("steps", "placed"), [((1, 1), False), ((2, 1), True)])
+def test_slice_along_known_axes_by_known_steps(steps: tuple[int, int], placed: bool) -> None:
+    constants = {"a": ints(0, 1), "t": ints(*steps)}
+    inputs = {**X, "s": ("int64", [2]), "e": ("int64", [2])}
+    fed = [{"x": draw(n, 4), "s": ints(1, 0), "e": ints(n, 3)} for n in (5, 4)]
+    proto = model([N("Slice", ["x", "s", "e", "a", "t"], ["y"])], inputs, ["y"], constants=constants)
+    made = check(proto, ["x"], fed, lambda x, s, e: x[s[0] : e[0] : steps[0], s[1] : e[1] : steps[1]])
+    assert ("ScatterElements" in {node.op_type for node in made.graph.node}) == placed
+
+
 def test_slice_that_may_run_off_a_symbolic_axis() -> None:
     constants = {"s": ints(2), "e": ints(6), "a": ints(0)}
     proto = model([N("Slice", ["x", "s", "e", "a"], ["y"])], X, ["y"], constants=constants)
@@ -100,8 +110,22 @@ def test_pad_with_a_number_that_is_fed() -> None:
     check(model([N("Pad", ["x", "p", "v", "a"], ["y"])], inputs, ["y"]), ["x", "v"], fed, theirs)
 
 
+def test_pad_with_a_known_number() -> None:
+    inputs = {**X, "p": ("int64", [4])}
+    fed = [{"x": draw(2, 3), "p": ints(*p)} for p in ((1, 0, 2, 3), (0, 2, 1, 0))]
+    proto = model([N("Pad", ["x", "p", "v"], ["y"])], inputs, ["y"], constants={"v": np.array(1.5, np.float32)})
+
+    def theirs(x: Any, p: Any) -> Any:
+        import torch
+
+        top, left, bottom, right = p.tolist()
+        return torch.nn.functional.pad(x, (left, right, top, bottom), value=1.5)
+
+    check(proto, ["x"], fed, theirs)
+
+
 def test_tile_by_numbers_that_are_fed() -> None:
-    fed = [{"x": draw(n, 3), "r": ints(*r)} for n, r in ((2, (3, 2)), (1, (1, 4)), (4, (2, 1)))]
+    fed = [{"x": draw(n, 3), "r": ints(*r)} for n, r in ((2, (3, 2)), (1, (1, 4)), (4, (2, 1)), (0, (2, 3)))]
     proto = model([N("Tile", ["x", "r"], ["y"])], {**X, "r": ("int64", [2])}, ["y"])
     check(proto, ["x"], fed, lambda x, r: x.tile(r.tolist()))
 
@@ -155,6 +179,14 @@ def test_reduction_over_as_many_axes_as_are_fed() -> None:
     fed = [{"x": draw(3, 4), "a": ints(*a)} for a in ((0,), (1,), (0, 1), ())]
     proto = model([N("ReduceSum", ["x", "a"], ["y"], noop_with_empty_axes=1)], inputs, ["y"])
     check(proto, ["x"], fed, lambda x, a: x.sum(a.tolist(), True) if len(a) else x)
+
+
+@pytest.mark.parametrize("name", ["ReduceSum", "ReduceMax"])
+def test_reduction_of_no_elements(name: str) -> None:
+    inputs = {"x": ("float", ["n", 3, "m"]), "a": ("int64", [1])}
+    fed = [{"x": draw(2, 3, 0), "a": ints(axis)} for axis in (0, 1)]
+    proto = model([N(name, ["x", "a"], ["y"], keepdims=0)], inputs, ["y"])
+    check(proto, ["x"], fed, lambda x, a: (x.sum if name == "ReduceSum" else x.amax)(a.tolist(), False))
 
 
 def test_running_sum_along_an_axis_that_is_fed() -> None:

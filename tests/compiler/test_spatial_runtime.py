@@ -169,6 +169,35 @@ def test_roi_align_with_samples_by_size() -> None:
     assert found["dx"].any(axis=(1, 2, 3)).all()
 
 
+# Samples at -1, at the height or width of the image, and just beyond; boxes without height, without width, or neither.
+ENDS = [[-1.5, -1.5, -1.0, -1.0], [6.5, 5.5, 7.0, 6.0], [-1.6, -1.6, -1.0, -1.0], [6.6, 5.6, 7.0, 6.0]]
+EMPTY = [[2.0, 1.0, 2.0, 4.0], [2.0, 1.0, 5.0, 1.0], [3.0, 3.0, 3.0, 3.0], [1.0, 1.0, 4.0, 5.0]]
+
+
+@pytest.mark.parametrize("mode", ["avg", "max"])
+@pytest.mark.parametrize(
+    ("boxes", "given"),
+    [
+        (ENDS, {"sampling_ratio": 1, "coordinate_transformation_mode": "output_half_pixel"}),
+        (EMPTY, {"sampling_ratio": 0, "coordinate_transformation_mode": "half_pixel", "output_height": 2}),
+    ],
+    ids=["ends", "empty"],
+)
+def test_roi_align_at_the_ends_and_of_nothing(boxes: list[list[float]], given: dict[str, Any], mode: str) -> None:
+    """The runtime's kernel, and the parts that the gradient goes through."""
+    x = {"x": np.random.default_rng(5).uniform(1, 2, (1, 2, 6, 7)).astype(np.float32)}
+
+    def make(x: Any, parts: bool = False) -> Any:
+        images = np.zeros(len(boxes), np.int64)
+        node = op.RoiAlign(x, np.array(boxes, x.type.numpy), images, mode=mode, **given).node
+        return expanded(node)[0] if parts else node.outputs[0]
+
+    (kernel,) = spatial.run(spatial.lowered(spatial.build(make, spatial.types(x))), x)
+    parts = spatial.build(lambda x: make(x, parts=True), spatial.types(x))
+    spatial.close(spatial.run(spatial.lowered(parts), x)[0], kernel, 2e-5)
+    assert kernel.any() and not kernel.all()
+
+
 def test_the_places_of_maxima_in_either_order() -> None:
     for extents in ((9,), (6, 7), (4, 5, 6)):
         x = {"x": np.random.default_rng(4).standard_normal((2, 3, *extents)).astype(np.float32)}
