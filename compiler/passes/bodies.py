@@ -13,8 +13,6 @@ def in_bodies(graph: Graph, transform: Callable[[Graph], Graph]) -> Graph:
 
     Bodies nest as deeply as the `.net` text does, so that a transform may call this again for the bodies in a body.
     """
-    if not any(node.bodies for node in graph.nodes):
-        return graph
     changed: dict[Node, tuple[Graph, ...]] = {}
     for node in graph.nodes:
         bodies = tuple(transform(body) for body in node.bodies)
