@@ -223,6 +223,23 @@ def substitute(dim: Dim, values: Mapping[str, Dim]) -> Dim:
     return total
 
 
+def solved(difference: Dim) -> dict[str, Dim] | None:
+    """What one name is where `difference` is 0: the last that stands by itself, once or minus once, and in no product.
+
+    >>> H, W = symbol("H"), symbol("W")
+    >>> solved(H - W), solved(H - 32 * quotient(H, 32)), solved(2 * H - 6)
+    ({'W': H}, {'H': 32*(H//32)}, None)
+    """
+    terms = dict(_terms(difference))
+    bare = [m[0][0] for m in terms if len(m) == 1 and m[0][1] == 1]
+    for name in reversed(bare):
+        within = [m for m in terms if any(atom == name for atom, _ in m)]
+        if isinstance(name, str) and len(within) == 1 and abs(terms[within[0]]) == 1:
+            rest = {m: coefficient for m, coefficient in terms.items() if m != within[0]}
+            return {name: _normal(rest) * -terms[within[0]]}
+    return None
+
+
 def stretched(*dims: Dim) -> Dim:
     """What dimensions broadcast to at run time. Of numbers that never do, the largest: the operator refuses them.
 
@@ -299,5 +316,5 @@ def _of_atom(atom: Atom) -> Polynomial:
 
 __all__ = [
     "Atom", "Dim", "Monomial", "Polynomial", "Quotient", "Shape", "Stretched", "is_unknown", "is_unnumbered", "product",
-    "quotient", "sizes_of", "stretched", "substitute", "symbol", "symbols", "unknown",
+    "quotient", "sizes_of", "solved", "stretched", "substitute", "symbol", "symbols", "unknown",
 ]  # fmt: skip

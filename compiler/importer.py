@@ -1,7 +1,7 @@
 """ONNX models as graphs: opset 7 to the newest, in opset 21's forms.
 
-    >>> load(Path("resnet50.onnx")).inlined()  # doctest: +SKIP
-    <graph resnet50: 1 inputs, 176 nodes, 1 outputs>
+>>> load(Path("resnet50.onnx")).inlined()  # doctest: +SKIP
+<graph resnet50: 1 inputs, 176 nodes, 1 outputs>
 """
 
 from __future__ import annotations

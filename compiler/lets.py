@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def override(p: Program, lets: Mapping[str, str]) -> dict[str, Any]:
-    """The values of `--set`, of the same kind as those in the file. Raises SourceError."""
+    """The values of `--set`, of the same kind as those in the file; a text needs no quotes. Raises SourceError."""
     own = {let.name.text: let for let in p.declared(ast.Let)}
     values: dict[str, Any] = {}
     for name, text in lets.items():
@@ -31,8 +31,9 @@ def override(p: Program, lets: Mapping[str, str]) -> dict[str, Any]:
             label = Label(where, f"did you mean `{guess}`?" if guess else "")
             raise SourceError(Diagnostic("E0201", f"no `let` is called `{name}`", label, notes=(note,)))
         at = ast.Span("--set", 1, len(name) + 2, 1, len(line) + 1)
-        value = _evaluate(p, text, at)
         before = _evaluated(p, own[name])
+        bare = isinstance(before, str) and not text.startswith('"')  # a shell takes the quotes of `--set folder="x"`
+        value = text if bare else _evaluate(p, text, at)
         if not _same_kind(before, value):
             message = f"`{name}` is {_kind(before)} in the file, and this is {_kind(value)}"
             raise SourceError(Diagnostic("E0302", message, Label(at, ""), (Label(own[name].span, "given here"),)))

@@ -38,7 +38,7 @@ def held(path: Path, weights: str = "best") -> tuple[Path, list[Held]]:
     if path.is_dir():
         RunFolder.open(path)
     tensors, metadata = read(file)
-    roles = _roles(metadata)
+    roles = roles_of(metadata)
     return file, [
         Held(address, str(array.dtype), array.shape, array.size, roles.get(address))
         for address, array in sorted(tensors.items())
@@ -92,7 +92,7 @@ def _rename(files: list[Path], pairs: Mapping[str, str]) -> dict[Path, int]:
 
 def _write(file: Path, tensors: Mapping[str, Array], metadata: dict[str, str], names: Mapping[str, str]) -> None:
     if ROLES in metadata:
-        roles = {names.get(address, address): role for address, role in _roles(metadata).items()}
+        roles = {names.get(address, address): role for address, role in roles_of(metadata).items()}
         metadata = {**metadata, ROLES: json.dumps(roles, sort_keys=True)}
     save_tensors(file, {names[address]: array for address, array in tensors.items()}, metadata)
 
@@ -126,7 +126,8 @@ def _tails(address: str) -> Iterator[str]:
             yield address[index:]
 
 
-def _roles(metadata: Mapping[str, str]) -> dict[str, str]:
+def roles_of(metadata: Mapping[str, str]) -> dict[str, str]:
+    """The roles by address that a file of weights tells in its metadata; none where they cannot be read."""
     try:
         roles = json.loads(metadata.get(ROLES, "{}"))
     except (ValueError, RecursionError):

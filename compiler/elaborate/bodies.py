@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from dlc.compiler.elaborate import expressions
+from dlc.compiler.elaborate import assertions, expressions
 from dlc.compiler.elaborate.context import Elaborator, Frame
 from dlc.compiler.elaborate.entities import POISON, Binding, Distribution, Instance, Template, describe
 from dlc.compiler.elaborate.names import find, give
@@ -74,7 +74,7 @@ def statement_of(e: Elaborator, statement: ast.Statement, frame: Frame) -> None:
         case ast.Next():
             _next(e, statement, frame)
         case ast.Assert():
-            _assert(e, statement, frame)
+            assertions.check(e, statement, frame)
         case ast.Ragged():
             _ragged(e, statement, frame)
         case _:
@@ -125,6 +125,8 @@ def _input(e: Elaborator, statement: ast.Input, frame: Frame, inputs: Mapping[st
             value = expressions.evaluate(e, item.default, frame)
         else:
             raise Problem("E0205", f"the input `{item.name.text}` is missing", span=item.name.span)
+        for fact in frame.facts:
+            value = assertions.formed(e, value, fact, item.name.text)
         if item.type is not None and value is not POISON:
             unify(e, item.type, value, frame, item.name.text, item.span)
         frame.scope.names[item.name.text] = Binding(value, item.name.span, made_by=item.span, used=True)
@@ -228,43 +230,6 @@ def _ragged(e: Elaborator, statement: ast.Ragged, frame: Frame) -> None:
         raise Problem("E0302", "lengths are one integer for each example: `i64[B]`", what, span=statement.length.span)
     if isinstance(dim, Polynomial):  # a size that is known is padded all the same, but other axes may have it too
         e.ragged[dim] = (binding.value, statement.span)
-
-
-def _assert(e: Elaborator, statement: ast.Assert, frame: Frame) -> None:
-    holds = expressions.evaluate(e, statement.condition, frame)
-    if holds is POISON or holds is True:
-        return
-    unknown = _unknown(statement.condition, frame)
-    if holds is False and unknown is not None:
-        text = statement.message or "an assertion is about what is known while compiling"
-        raise Problem("E0306", text, f"{unknown} is known only at run time")
-    if holds is False:
-        known = ", ".join(_known(statement.condition, frame))
-        text = statement.message or "an assertion does not hold"
-        raise Problem("E0311", text, "this is false", notes=(f"here {known}",) if known else ())
-    raise Problem("E0306", "an assertion is about what is known while compiling", f"this is {describe(holds)}")
-
-
-def _unknown(condition: ast.Expr, frame: Frame) -> str | None:
-    """A dimension in a condition whose size is not known here."""
-    for name in _named(condition):
-        if frame.scope.find(name) is None and isinstance(frame.dims.get(name, (0, None))[0], Polynomial):
-            return name
-    return None
-
-
-def _known(condition: ast.Expr, frame: Frame) -> Iterator[str]:
-    """What the names of a condition stand for, where those are numbers, texts or tensors: `C is 3`."""
-    for name in _named(condition):
-        binding = frame.scope.find(name)
-        value = binding.value if binding is not None else frame.dims.get(name, (None, None))[0]
-        if isinstance(value, int | float | str | Polynomial | Value):
-            yield f"{name} is {describe(value).removeprefix('the number ')}"
-
-
-def _named(condition: ast.Expr) -> Iterator[str]:
-    """The names in a condition, each once, in the order of the text."""
-    yield from dict.fromkeys(part.name for part in ast.walk(condition) if isinstance(part, ast.Ref))
 
 
 # ------------------------------------------------------------------------------------------------- types

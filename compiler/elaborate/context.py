@@ -74,6 +74,7 @@ class Frame:
     place: Place
     turns: tuple[Any, ...] = ()
     dims: dict[str, tuple[Dim, ast.Span | None]] = field(default_factory=dict)
+    facts: list[Fact] = field(default_factory=list)
 
     @property
     def library(self) -> bool:
@@ -90,6 +91,14 @@ class Frame:
     def inner(self, kind: str = "inner") -> Frame:
         """The same place in the text's nesting, with a scope of its own."""
         return Frame(self.module, Scope(self.scope, kind), self.owner, self.place, self.turns, self.dims)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What an assertion says of a size that only a run tells: by its name, what it is. `said` are the words for it."""
+
+    form: Mapping[str, Dim]
+    said: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,9 +162,7 @@ def _without(shape: Shape, axes: Sequence[int]) -> Shape:
     return tuple(dim for i, dim in enumerate(shape) if i not in axes)
 
 
-def _cotangent(
-    g: Value, x: Value, term: str, rest: Sequence[Value], others: Sequence[str], found: Equation
-) -> Value:
+def _cotangent(g: Value, x: Value, term: str, rest: Sequence[Value], others: Sequence[str], found: Equation) -> Value:
     """An index that only this operand has is stretched back, a diagonal set among zeros."""
     around = found.result + "".join(others)
     once = "".join(dict.fromkeys(term))

@@ -22,8 +22,11 @@ def _gather(call: Call) -> list[Type]:
     data, indices = call.type(0), expect(call, 1, INDEX)
     axis = axis_of(call, 0, data.rank)
     places, length = call.constant(1), data.shape[axis]
-    if places is not None and isinstance(length, int) and places.size and not (
-        -length <= places.min() and places.max() < length
+    if (
+        places is not None
+        and isinstance(length, int)
+        and places.size
+        and not (-length <= places.min() and places.max() < length)
     ):
         raise IllTyped(f"Gather from {data} along axis {axis}: the place {places.max()} is outside of it")
     return [data.with_shape((*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :]))]
@@ -142,9 +145,7 @@ define("OneHot", _one_hot)
 
 
 @gradient("OneHot", at_run=True)
-def _(
-    g: Value, node: Node, indices: Value, depth: Value, values: Value, *, axis: int = -1
-) -> tuple[None, None, Value]:
+def _(g: Value, node: Node, indices: Value, depth: Value, values: Value, *, axis: int = -1) -> tuple[None, None, Value]:
     declared = (g.type,) if "declared" in node.attributes else None
     unit = op.OneHot(indices, depth, np.array([0, 1], values.type.numpy), axis=axis, declared=declared)
     every = range(g.type.rank)

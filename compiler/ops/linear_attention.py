@@ -66,8 +66,13 @@ def _(
     if beta is not None:
         rates = _turns(wide(beta), steps, (batch, beta.shape[2], 1, 1))
     kept = (batch, kv_num_heads, size, value)
-    state = wide(past) if past is not None else zeros(values[0].type.with_shape(kept)) if values else zeros(
-        q.type.with_shape(kept))
+    state = (
+        wide(past)
+        if past is not None
+        else zeros(values[0].type.with_shape(kept))
+        if values
+        else zeros(q.type.with_shape(kept))
+    )
     answers = []
     for t in range(steps):
         if decays is not None:
@@ -108,9 +113,7 @@ define("CausalConvWithState", _causal_conv)
 
 
 @composed("CausalConvWithState", outputs=2)
-def _(
-    node: Node, x: Value, w: Value, bias: Value | None, past: Value | None, *, activation: str = "none"
-) -> Any:
+def _(node: Node, x: Value, w: Value, bias: Value | None, past: Value | None, *, activation: str = "none") -> Any:
     reach = w.shape[2]
     assert isinstance(reach, int)
     before = x.type.with_shape((*x.shape[:2], reach - 1))

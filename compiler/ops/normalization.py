@@ -97,8 +97,7 @@ def _(
     if not training_mode:
         return (as_type(y, x.dtype),)
     moved = [
-        momentum * old + (1 - momentum) * as_type(new, old.dtype)
-        for old, new in ((mean, center), (variance, spread))
+        momentum * old + (1 - momentum) * as_type(new, old.dtype) for old, new in ((mean, center), (variance, spread))
     ]
     return [as_type(y, x.dtype), *moved][: len(node.outputs)]
 

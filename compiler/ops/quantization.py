@@ -59,9 +59,7 @@ define("DequantizeLinear", _dequantize)
 
 
 @expansion("DequantizeLinear")
-def _dequantized(
-    node: Node, x: Value, scale: Value, zero: Value | None, *, axis: int = 1, block_size: int = 0
-) -> Any:
+def _dequantized(node: Node, x: Value, scale: Value, zero: Value | None, *, axis: int = 1, block_size: int = 0) -> Any:
     whole = op.Cast(x, to="i32")
     if zero is not None:
         whole = op.Sub(whole, op.Cast(_spread(zero, x, axis, block_size), to="i32"))

@@ -186,4 +186,3 @@ def _bins(edges: Value, columns: tuple[int, int], parts: int, extent: Dim) -> tu
 
 
 by_parts("MaxRoiPool")
-

@@ -51,9 +51,7 @@ def _(
     return op.ScatterElements(g, indices, zeros(updates.type), axis=axis), None, to_updates
 
 
-def _of_products(
-    g: Value, data: Value, indices: Value, updates: Value, axis: int
-) -> tuple[Value, None, Value]:
+def _of_products(g: Value, data: Value, indices: Value, updates: Value, axis: int) -> tuple[Value, None, Value]:
     """Each factor gets the product of the others, right where factors are zero too.
 
     At zeros the second derivative is that of one zero held fixed; away from them it is exact.
@@ -112,9 +110,7 @@ define("ScatterND", _scatter_nd)
 
 
 @gradient("ScatterND")
-def _(
-    g: Value, data: Value, indices: Value, updates: Value, *, reduction: str = "none"
-) -> tuple[Value, None, Value]:
+def _(g: Value, data: Value, indices: Value, updates: Value, *, reduction: str = "none") -> tuple[Value, None, Value]:
     to_updates: Value = op.GatherND(g, indices)
     if reduction == "add":
         return g, None, to_updates

@@ -8,6 +8,7 @@ from dlc.compiler.build import current, rewrite
 from dlc.compiler.graph import Graph, Node, Value
 from dlc.compiler.passes.bodies import in_bodies
 
+_RESHAPES = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"})
 LIMIT = 1 << 20  # bytes: a larger result is folded only if it is no larger than what it is made of
 # These differ from run to run, or say more than the tensor that they would become.
 _KEPT = frozenset(
@@ -53,7 +54,17 @@ def _visit(node: Node, inputs: tuple[Value | None, ...]) -> Sequence[Value] | No
         return None  # its type rule has refused the node, and onnx's inference has not: the runtime is to say why
     if any(array.shape != output.shape for array, output in zip(arrays, node.outputs, strict=True)):
         return None  # a model said another shape of it; whoever runs it will say so
-    return [current().constant(array, output.dtype) for array, output in zip(arrays, node.outputs, strict=True)]
+    folded = [current().constant(array, output.dtype) for array, output in zip(arrays, node.outputs, strict=True)]
+    if node.op in _RESHAPES and inputs[0] is not None:
+        _pass_name(inputs[0], folded[0])
+    return folded
+
+
+def _pass_name(held: Value, folded: Value) -> None:
+    """A weight keeps its name in its other shape: the bias of a convolution is still to be found by it."""
+    names = current().names
+    if held in names and folded not in names:
+        names[folded] = names.pop(held)
 
 
 def _bytes(value: Value) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ import numpy as np
 from dlc.compiler.outcome import Outcome
 from dlc.compiler.program import Program
 from dlc.dsl.diagnostics import SourceError
+from dlc.runtime.addresses import roles_of
 from dlc.runtime.atomic import write_atomically
 from dlc.runtime.checkpoint import Array, Best, Checkpoints, load_tensors
 from dlc.runtime.compiled import Compiled
@@ -308,7 +308,7 @@ def _filters(facts: Facts) -> str:
     types = {name: each.shape for name, each in facts.plan.fields.items() if each.shape is not None}
     shapes = [shape for shape in types.values() if None not in shape]
     pictures = [tuple(size for size in shape if size is not None) for shape in shapes]
-    roles = json.loads(facts.metadata.get("dlc.roles", "{}"))
+    roles = roles_of(facts.metadata)
     if facts.program is None:
         return ""
     known = facts.outcome.prediction if facts.outcome is not None else None

@@ -11,6 +11,7 @@ import pytest
 from dlc.compiler.build import Builder, ints, op
 from dlc.compiler.graph import Value
 from dlc.compiler.ops.extents import extent_vector
+from dlc.compiler.ops.indexing import counted
 from dlc.compiler.registry import IllTyped, NoGradient, operators
 from dlc.compiler.types import Polynomial, Type, is_unknown, quotient, symbol, unknown
 
@@ -165,3 +166,9 @@ def test_a_vector_of_sizes_has_no_empty_parts() -> None:
     assert none.constant is not None and none.constant.shape == (0,)
     assert one.op == "Unsqueeze" and one.shape == (1,)
     assert two.node is not None and two.op == "Concat" and len(two.node.inputs) == 2 and two.shape == (2,)
+
+
+def test_places_are_held_up_to_a_million() -> None:
+    with Builder():
+        assert counted(1 << 20).constant is not None
+        assert counted((1 << 20) + 1).constant is None and counted(symbol("N")).constant is None

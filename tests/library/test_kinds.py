@@ -113,6 +113,15 @@ def test_set_keeps_to_the_kind_of_its_let() -> None:
         Program.of_text(text, lets={"k": "0"}).check()
 
 
+@pytest.mark.parametrize("text", ["/data/faces", '"/data/faces"', "5"])
+def test_a_text_is_set_with_and_without_quotes(text: str) -> None:
+    program = Program.of_text('let folder = "here"\nlet lr = 0.1\n', lets={"folder": text})
+    assert program.lets == {"folder": text.strip('"')}
+    for refused in ({"folder": '"/data'}, {"lr": "fast"}):
+        with pytest.raises(SourceError, match="is not a value"):
+            Program.of_text('let folder = "here"\nlet lr = 0.1\n', lets=refused)
+
+
 def test_none_is_taken_where_it_is_the_default() -> None:
     block = "block Own(n: count = {}) {{ input x return x }}\n"
     net = "net n { input x: f32[B, 4] y = x -> Own(none) return y }"

@@ -141,8 +141,9 @@ def test_assertions_hold_while_compiling() -> None:
 
 
 def test_an_assertion_about_a_size_that_is_not_known_is_not_called_false() -> None:
-    refused = problem("net it {\n  input x: f32[B, 3, H, W]\n  assert H % 32 == 0\n  return x\n}\n")
+    refused = problem("net it {\n  input x: f32[B, 3, H, W]\n  assert H * H == 32\n  return x\n}\n")
     assert refused.code == "E0306" and refused.primary.text == "H is known only at run time"
+    assert refused.help and "`H == W`" in refused.help
 
 
 def test_sizes_that_are_equal_in_normal_form() -> None:

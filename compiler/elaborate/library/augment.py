@@ -128,5 +128,3 @@ def color_jitter(e: Elaborator, x: Floats, strength: Fraction) -> Value:
     bright = value * brightness
     middle = op.ReduceMean(bright, ints(1, 2, 3), keepdims=1)
     return (bright - middle) * contrast + middle
-
-

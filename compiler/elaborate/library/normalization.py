@@ -40,9 +40,7 @@ def per_channel(
 
 
 @function("layer_normalize")
-def layer_normalize(
-    e: Elaborator, x: Floats, gain: Floats, shift: Floats | None = None, eps: Amount = 1e-5
-) -> Value:
+def layer_normalize(e: Elaborator, x: Floats, gain: Floats, shift: Floats | None = None, eps: Amount = 1e-5) -> Value:
     """Mean 0 and variance 1 along the last axis, then `* gain + shift` (Ba et al., 2016, equation 4)."""
     if not x.shape:
         raise Problem("E0301", "`layer_normalize` needs an axis to go over", f"this is {x.type}")

@@ -54,6 +54,4 @@ def upsample(x: Floats, scale: Counts) -> Value:
     """Each pixel repeated `scale` times along every spatial axis of `[B, C, ...]`."""
     factors = each_axis(scale, spatial_axes(x, "upsample"), "scale")
     scales = current().constant(np.array([1, 1, *factors], np.float32))
-    return op.Resize(
-        x, None, scales, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
-    )
+    return op.Resize(x, None, scales, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")

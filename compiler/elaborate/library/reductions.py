@@ -68,9 +68,7 @@ def masked(x: Value, mask: Mask) -> tuple[Value, Value]:
 
 
 @function("sum")
-def sum_or_number(
-    e: Elaborator, x: Any, axis: Axes | None = None, mask: Mask | None = None, keep: bool = False
-) -> Any:
+def sum_or_number(e: Elaborator, x: Any, axis: Axes | None = None, mask: Mask | None = None, keep: bool = False) -> Any:
     return sum(x) if _numbers(x) else sum_(e, x, axis, mask, keep)
 
 
@@ -136,9 +134,7 @@ def argmin(x: Tensor, axis: Axis = -1, mask: Mask | None = None, keep: bool = Fa
     return _place("ArgMin", x, axis, mask, keep, "argmin", math.inf)
 
 
-def _place(
-    operator: str, x: Value, axis: Axis, mask: Value | None, keep: bool, name: str, least: float
-) -> Value:
+def _place(operator: str, x: Value, axis: Axis, mask: Value | None, keep: bool, name: str, least: float) -> Value:
     if mask is not None:
         x = choose(mask_for(x, mask), floating(x, name), least)
     return op[operator](x, axis=axis_of(x, axis), keepdims=int(keep))
