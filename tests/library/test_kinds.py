@@ -132,3 +132,9 @@ def test_none_is_taken_where_it_is_the_default() -> None:
 
 def test_kinds_say_what_they_want() -> None:
     assert all(kind.wanted and not kind.wanted.endswith(".") for kind in KINDS.values())
+
+
+@pytest.mark.parametrize("path", ['""', '" "', "3"])
+def test_a_path_is_not_empty(path: str) -> None:
+    with pytest.raises(SourceError, match="`path` of `csv` wants the path of a file or folder"):
+        Program.of_text(f"data d {{\n  train = csv({path})\n  x: f32[] = raw.x\n}}\n").check()
