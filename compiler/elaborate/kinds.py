@@ -122,7 +122,9 @@ KINDS: dict[str, Kind] = {
     "float": Kind("a number", _number, graded=True),
     "bool": Kind("`true` or `false`", lambda value: isinstance(value, bool)),
     "string": Kind("a text", lambda value: isinstance(value, str)),
-    "path": Kind("the path of a file or folder", lambda value: isinstance(value, str), lambda value: bool(value.strip())),
+    "path": Kind(
+        "the path of a file or folder", lambda value: isinstance(value, str), lambda value: bool(value.strip())
+    ),
     "character": Kind(
         "one character, neither a quote nor a line end",
         lambda value: isinstance(value, str),
