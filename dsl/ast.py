@@ -464,10 +464,16 @@ class Source(Syntax):
     declarations: tuple[Declaration, ...]
 
 
+_FIELDS: dict[type, tuple[str, ...]] = {}
+
+
 def children(part: Syntax) -> Iterator[Syntax]:
     """The parts directly below `part`, in the order of the text."""
-    for each in fields(part):
-        value = getattr(part, each.name)
+    kind = type(part)
+    if kind not in _FIELDS:
+        _FIELDS[kind] = tuple(each.name for each in fields(part))
+    for name in _FIELDS[kind]:
+        value = getattr(part, name)
         for item in value if isinstance(value, tuple) else (value,):
             if isinstance(item, Syntax):
                 yield item

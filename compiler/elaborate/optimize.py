@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from dlc.compiler.elaborate import expressions, instances
 from dlc.compiler.elaborate.arithmetic import binary
 from dlc.compiler.elaborate.context import Elaborator, Frame, Parameter
@@ -50,23 +48,14 @@ def shared_states(block: ast.Block) -> set[str]:
         seen: set[str] = set()
         waiting = [states[name], moves[name]] if name in moves else [states[name]]
         while waiting:
-            for ref in _names(waiting.pop()):
-                if ref not in seen:
-                    seen.add(ref)
-                    if ref in values:
-                        waiting.append(values[ref])
+            for ref in ast.walk(waiting.pop()):
+                if isinstance(ref, ast.Ref) and ref.name not in seen:
+                    seen.add(ref.name)
+                    if ref.name in values:
+                        waiting.append(values[ref.name])
         return seen
 
     return {name for name in states if not reads(name) & (inputs | (states.keys() - {name}))}
-
-
-def _names(expr: ast.Expr) -> Iterable[str]:
-    waiting: list[ast.Syntax] = [expr]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, ast.Ref):
-            yield part.name
-        waiting.extend(ast.children(part))
 
 
 def update(e: Elaborator, run: Run, weights: list[tuple[Parameter, Value]]) -> dict[str, Value]:
