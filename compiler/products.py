@@ -17,7 +17,8 @@ from dlc.compiler.graph import Graph, Value
 from dlc.compiler.manifest import Carried, Field, Manifest, Scalar, Source
 from dlc.compiler.passes import INFERENCE, TRAINING, Pipeline, run
 from dlc.compiler.program import Program, Unit
-from dlc.compiler.types import Array, Type, symbol
+from dlc.compiler.replay import again, resized
+from dlc.compiler.types import Array, Dim, Polynomial, Type, symbol
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -123,22 +124,28 @@ def deployed(program: Program, net: str, weights: Mapping[str, Array], data: str
             builder.names[given[unit.graph.input(address)]] = address
         if data is not None:
             given |= _prepared(program.prepare(data), unit, weights, builder)
+        sizes = _sizes(given)
         for name in unit.batch:
             value = unit.graph.input(name)
             if value not in given:
-                given[value] = builder.input(name, value.type)
-        outputs = _copied(unit.graph, given, builder)
+                given[value] = builder.input(name, resized(value.type, sizes))
+        outputs = _copied(unit.graph, given, sizes, builder)
     graph = builder.graph(net, outputs)
     plain = Unit(net, "net", graph, batch=graph.input_names)
     return unit_model(program, plain)
 
 
-def _copied(graph: Graph, given: dict[Value, Value], builder: Builder) -> dict[str, Value]:
+def _sizes(given: Mapping[Value, Value]) -> dict[str, Dim]:
+    """The sizes of the net's named dimensions, of those that its inputs have in what is given for them."""
+    pairs = [pair for value, stand_in in given.items() for pair in zip(value.shape, stand_in.shape, strict=True)]
+    return {str(dim): size for dim, size in pairs if isinstance(dim, Polynomial) and dim == symbol(str(dim))}
+
+
+def _copied(graph: Graph, given: dict[Value, Value], sizes: Mapping[str, Dim], builder: Builder) -> dict[str, Value]:
     done = dict(given)
     for node in graph.nodes:
-        inputs = [done[value] if value is not None else None for value in node.inputs]
         with builder.at(node.span):
-            made = builder.add(node.op, inputs, node.attributes, node.bodies, len(node.outputs))
+            made = again(builder, node, done, sizes)
         for old, new in zip(node.outputs, made.outputs, strict=True):
             done[old] = new
             if old in graph.names and new not in builder.names:

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dlc.compiler.build import Builder, unknowns
+from dlc.compiler.build import unknowns
 from dlc.compiler.elaborate.entities import POISON, Instance, Place
 from dlc.compiler.elaborate.problems import Problem
-from dlc.compiler.graph import Attribute, Graph, Node, Value, topological
+from dlc.compiler.graph import Graph, Node, Value, topological
 from dlc.compiler.registry import IllTyped
-from dlc.compiler.types import Array, Dim, Polynomial, Type, substitute
+from dlc.compiler.replay import again
+from dlc.compiler.types import Array, Dim, Polynomial, Type
 from dlc.dsl import ast
 from dlc.dsl.diagnostics import nearest
 from dlc.dsl.modules import Module
@@ -221,7 +222,7 @@ def _replay(
 ) -> None:  # fmt: skip
     for node in nodes:
         try:
-            made = _again(e.builder, node, replaced, sizes, e.mode.working)
+            made = again(e.builder, node, replaced, sizes, e.mode.working)
         except IllTyped as error:
             name = graph.names.get(node.output)
             where = f'{node.op}, which gives "{name}"' if name else f"a {node.op}"
@@ -231,51 +232,6 @@ def _replay(
             replaced[old] = new
             if old in graph.names:
                 e.label(new, f"{instance.address}.{graph.names[old]}")
-
-
-def _again(
-    builder: Builder, node: Node, replaced: Mapping[Value, Value], sizes: Mapping[str, Dim], working: str
-) -> Node:
-    """A node of the model on other inputs, its sizes and its floats those of the graph that it is put into."""
-    inputs = tuple(replaced.get(value, value) if value is not None else None for value in node.inputs)
-    attributes = {name: _adapted(name, value, sizes, working) for name, value in node.attributes.items()}
-    bodies = tuple(_body(builder, body, replaced, sizes, working) for body in node.bodies)
-    return builder.add(node.op, inputs, attributes, bodies, len(node.outputs))
-
-
-def _body(
-    outside: Builder, body: Graph, around: Mapping[Value, Value], sizes: Mapping[str, Dim], working: str
-) -> Graph:
-    builder = Builder(around=outside)
-    replaced = dict(around)
-    for value in body.inputs:
-        type = _type(value.type, sizes, working)
-        replaced[value] = builder.input(body.names.get(value, f"i{len(builder.inputs)}"), type)
-    for node in body.nodes:
-        made = _again(builder, node, replaced, sizes, working)
-        replaced.update(zip(node.outputs, made.outputs, strict=True))
-    return builder.graph(body.name, {name: replaced.get(value, value) for name, value in body.outputs.items()})
-
-
-def _adapted(name: str, value: Attribute, sizes: Mapping[str, Dim], working: str) -> Attribute:
-    if isinstance(value, Polynomial):
-        return substitute(value, sizes)
-    if isinstance(value, Type):
-        return _type(value, sizes, working)
-    if isinstance(value, tuple):
-        return tuple(_adapted(name, each, sizes, working) for each in value)
-    if working == "f32":
-        return value
-    if name in ("to", "dtype") and value == "f32":
-        return working
-    if name == "value" and getattr(value, "dtype", None) == "float32":
-        return value.astype("float64")
-    return value
-
-
-def _type(type: Type, sizes: Mapping[str, Dim], working: str) -> Type:
-    dtype = working if type.dtype == "f32" else type.dtype
-    return Type(dtype, tuple(substitute(dim, sizes) for dim in type.shape))
 
 
 def files_of(module: Module) -> list[Path]:

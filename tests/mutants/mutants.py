@@ -307,16 +307,17 @@ class Mutation:
     def _tests(
         self, items: Sequence[pytest.Item], baseline: Sequence[Ran], target: Target, mutant: Mutant
     ) -> list[tuple[pytest.Item, float]]:
-        """The tests that run a mutant's lines, one of each function first, quick ones before slow ones."""
+        """The tests that run a mutant's lines, one of each function first; ahead is what runs most of the target."""
+        lines = {line for _, _, line in target.objects[0].__code__.co_lines()}
         reached = [
-            (item, ran.seconds)
+            (item, ran.seconds, len(ran.lines[target.place[0]] & lines))
             for item, ran in zip(items, baseline, strict=True)
             if ran.passed and not ran.lines.get(target.place[0], set()).isdisjoint(mutant.lines)
         ]
-        reached.sort(key=lambda each: each[1])
+        reached.sort(key=lambda each: (-each[2], each[1]))
         turns: Counter[Any] = Counter()
         order = []
-        for item, seconds in reached:
+        for item, seconds, _ in reached:
             function = getattr(item, "originalname", item.nodeid)
             turns[function] += 1
             order.append((turns[function], seconds, item))
