@@ -7,10 +7,11 @@ two dimensions are equal exactly when their normal forms are: equality is decide
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
+from math import gcd
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,12 +173,26 @@ def quotient(numerator: Dim, divisor: Dim, ceiling: bool = False) -> Dim:
         remainder = _normal(rest)
         if isinstance(remainder, int):
             return _normal(even) + quotient(remainder, divisor, ceiling)
-        return _normal(even) + _of_atom(Quotient(remainder, divisor, ceiling))
+        return _normal(even) + _reduced(remainder, divisor)
     exact = _divide_exactly(numerator, divisor)
     if exact is not None:
         return exact
     whole = numerator if isinstance(numerator, Polynomial) else Polynomial((((), numerator),))
     return _of_atom(Quotient(whole, divisor, ceiling))
+
+
+def _reduced(numerator: Polynomial, divisor: int) -> Dim:
+    """The floor of a division in its least form: `(2*H + 1)//4` is `H//2`, and `(H//2 + 1)//2` is `(H + 2)//4`."""
+    common = gcd(divisor, *(coefficient for monomial, coefficient in numerator.terms if monomial))
+    if common > 1:
+        return quotient(_normal({m: c // common for m, c in numerator.terms}), divisor // common)
+    inner = [m for m, _ in numerator.terms for atom, _ in m if isinstance(atom, Quotient)]
+    if len(inner) == 1 and dict(numerator.terms)[inner[0]] == 1 and len(inner[0]) == 1 and inner[0][0][1] == 1:
+        atom = inner[0][0][0]
+        if isinstance(atom, Quotient) and isinstance(atom.divisor, int):
+            whole = atom.numerator + (numerator - _of_atom(atom)) * atom.divisor
+            return quotient(whole, divisor * atom.divisor)
+    return _of_atom(Quotient(numerator, divisor))
 
 
 def product(dims: Sequence[Dim]) -> Dim:
@@ -205,38 +220,85 @@ def substitute(dim: Dim, values: Mapping[str, Dim]) -> Dim:
     >>> substitute(symbol("B") * 3 + 1, {"B": 4})
     13
     """
+    return _rebuilt(dim, lambda atom: values.get(atom) if isinstance(atom, str) else None)
+
+
+def supposing(dim: Dim, atom: Atom, form: Dim) -> Dim:
+    """`dim` where a term of it is what `form` says.
+
+    >>> H = symbol("H")
+    >>> supposing(quotient(H, 2) + 1, *solved(H - 4 * quotient(H, 4)))
+    2*(H//4) + 1
+    """
+    return _rebuilt(dim, lambda each: form if each == atom else None)
+
+
+def multiples(dim: Dim, atom: Atom, form: Dim) -> Dim:
+    """`dim` where what `supposing` made of a term, some multiple of one other, is that term again; else as it is.
+
+    >>> H = symbol("H")
+    >>> multiples(8 * quotient(H, 4) + 2 * quotient(H, 4), *solved(H - 4 * quotient(H, 4)))
+    10*(H//4)
+    >>> multiples(8 * quotient(H, 4), *solved(H - 4 * quotient(H, 4)))
+    2*H
+    """
+    terms = _terms(form)
+    if isinstance(dim, int) or len(terms) != 1 or terms[0][1] < 2:
+        return dim
+    [(monomial, scale)] = terms
+    total: Dim = 0
+    for each, coefficient in dim.terms:
+        powers = dict(each)
+        if len(monomial) == 1 and coefficient % scale == 0 and powers.get(monomial[0][0]) == monomial[0][1] == 1:
+            del powers[monomial[0][0]]
+            total = total + Polynomial(((tuple(powers.items()), coefficient // scale),)) * _of_atom(atom)
+        else:
+            total = total + Polynomial(((each, coefficient),))
+    return total
+
+
+def _rebuilt(dim: Dim, leaf: Callable[[Atom], Dim | None]) -> Dim:
+    """`dim` with the terms replaced for which `leaf` has something; what is inside the others is looked at too."""
     if isinstance(dim, int):
         return dim
     total: Dim = 0
     for monomial, coefficient in dim.terms:
         term: Dim = coefficient
         for atom, power in monomial:
-            if isinstance(atom, str):
-                factor = values.get(atom, symbol(atom))
-            elif isinstance(atom, Stretched):
-                factor = stretched(*(substitute(size, values) for size in atom.sizes))
-            else:
-                factor = quotient(substitute(atom.numerator, values), substitute(atom.divisor, values), atom.ceiling)
+            factor = leaf(atom)
+            if factor is None:
+                factor = _remade(atom, leaf)
             for _ in range(power):
                 term = term * factor
         total = total + term
     return total
 
 
-def solved(difference: Dim) -> dict[str, Dim] | None:
-    """What one name is where `difference` is 0: the last that stands by itself, once or minus once, and in no product.
+def _remade(atom: Atom, leaf: Callable[[Atom], Dim | None]) -> Dim:
+    if isinstance(atom, str):
+        return symbol(atom)
+    if isinstance(atom, Stretched):
+        return stretched(*(_rebuilt(size, leaf) for size in atom.sizes))
+    return quotient(_rebuilt(atom.numerator, leaf), _rebuilt(atom.divisor, leaf), atom.ceiling)
+
+
+def solved(difference: Dim) -> tuple[Atom, Dim] | None:
+    """What one term is where `difference` is 0: the last that stands by itself, once or minus once, and in no product.
+
+    Of names and divisions, names are preferred.
 
     >>> H, W = symbol("H"), symbol("W")
-    >>> solved(H - W), solved(H - 32 * quotient(H, 32)), solved(2 * H - 6)
-    ({'W': H}, {'H': 32*(H//32)}, None)
+    >>> solved(H - W), solved(2 * H - 64 * quotient(H, 32)), solved(2 * H - 3 * W)
+    (('W', H), ('H', 32*(H//32)), None)
     """
     terms = dict(_terms(difference))
-    bare = [m[0][0] for m in terms if len(m) == 1 and m[0][1] == 1]
-    for name in reversed(bare):
-        within = [m for m in terms if any(atom == name for atom, _ in m)]
-        if isinstance(name, str) and len(within) == 1 and abs(terms[within[0]]) == 1:
-            rest = {m: coefficient for m, coefficient in terms.items() if m != within[0]}
-            return {name: _normal(rest) * -terms[within[0]]}
+    common = gcd(*terms.values())
+    bare = [m[0][0] for m in reversed(terms) if len(m) == 1 and m[0][1] == 1]
+    for atom in sorted(bare, key=lambda each: not isinstance(each, str)):
+        own = terms[((atom, 1),)]
+        if abs(own) == common and sum(any(each == atom for each, _ in m) for m in terms) == 1:
+            rest = {m: coefficient // -own for m, coefficient in terms.items() if m != ((atom, 1),)}
+            return atom, _normal(rest)
     return None
 
 
@@ -315,6 +377,7 @@ def _of_atom(atom: Atom) -> Polynomial:
 
 
 __all__ = [
-    "Atom", "Dim", "Monomial", "Polynomial", "Quotient", "Shape", "Stretched", "is_unknown", "is_unnumbered", "product",
-    "quotient", "sizes_of", "solved", "stretched", "substitute", "symbol", "symbols", "unknown",
+    "Atom", "Dim", "Monomial", "Polynomial", "Quotient", "Shape", "Stretched", "is_unknown", "is_unnumbered",
+    "multiples", "product", "quotient", "sizes_of", "solved", "stretched", "substitute", "supposing", "symbol",
+    "symbols", "unknown",
 ]  # fmt: skip

@@ -18,7 +18,7 @@ from dlc.runtime.data import Split, prepare, sequential
 from dlc.runtime.data.plan import parse_plan
 from dlc.runtime.errors import InputError, RunError
 from dlc.runtime.folder import RunFolder
-from dlc.runtime.session import CPU, Device, open_session, silent
+from dlc.runtime.session import CPU, Device, open_session, reason, silent
 from dlc.runtime.stepper import manifest_of, signature
 
 TEST = "test"
@@ -75,7 +75,7 @@ class Evaluator:
             try:
                 self._session.run_with_iobinding(binding)
             except Exception as error:  # ONNX Runtime's exceptions have no other common base
-                raise RunError(f"ONNX Runtime cannot evaluate the split {split.name}: {error}") from error
+                raise RunError(f"ONNX Runtime cannot evaluate the split {split.name}: {reason(error)}") from error
             for name, value in zip(self._outputs, binding.copy_outputs_to_cpu(), strict=True):
                 exact = np.asarray(value, np.float64)
                 sums[name] = exact if name in self.manifest.constants else sums.get(name, 0.0) + exact

@@ -19,7 +19,7 @@ from dlc.runtime.data.pictures import SUFFIXES
 from dlc.runtime.data.plan import dtype_name
 from dlc.runtime.errors import InputError, RunError
 from dlc.runtime.picture import read_picture
-from dlc.runtime.session import open_session, silent
+from dlc.runtime.session import open_session, reason, silent
 from dlc.runtime.stepper import TYPES
 
 Note = Callable[[str], None]
@@ -85,7 +85,7 @@ def run_model(
     try:
         values = opened.run(names, fed)
     except Exception as error:  # ONNX Runtime's exceptions have no other common base
-        raise RunError(f"{model} fails on these inputs: {error}") from error
+        raise RunError(f"{model} fails on these inputs: {reason(error)}") from error
     outputs = {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
     classes = _classes(manifest, outputs)
     lines = (line for name, value in outputs.items() for line in told(name, value, classes.get(name)))

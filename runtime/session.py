@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -159,6 +160,16 @@ def _runtime() -> Any:
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def reason(error: Exception) -> str:
+    """Why ONNX Runtime could not run a model; of an assertion in it that does not hold, which, and the sizes."""
+    text = str(error)
+    asserted = re.search(r"Name:'/assert (.+): (.+)/Reshape'", text)
+    shape = re.search(r"Input shape:\{([-\d,]*)\}", text)
+    if asserted is None or shape is None:
+        return text
+    return f"the assertion {asserted[1]} does not hold: {asserted[2]} is [{shape[1].replace(',', ', ')}]"
 
 
 def versions(device: Device, threads: int) -> dict[str, str]:

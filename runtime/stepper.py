@@ -11,7 +11,7 @@ import numpy as np
 from dlc.compiler.manifest import KEY, Manifest, ManifestError, from_json
 from dlc.runtime.checkpoint import Array, Signature
 from dlc.runtime.errors import InputError, RunError
-from dlc.runtime.session import CPU, Device, open_session
+from dlc.runtime.session import CPU, Device, open_session, reason
 
 if TYPE_CHECKING:
     import onnxruntime  # type: ignore[import-untyped]
@@ -133,7 +133,7 @@ class Stepper:
                 binding.bind_cpu_input(name, array)
             self._run(binding)
         except Exception as error:  # ONNX Runtime's exceptions have no other common base
-            raise RunError(f"ONNX Runtime cannot run the step: {error}") from error
+            raise RunError(f"ONNX Runtime cannot run the step: {reason(error)}") from error
         if not self._finite:
             return False
         self._current ^= 1

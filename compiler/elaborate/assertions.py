@@ -2,7 +2,8 @@
 
 `assert H % 32 == 0` says of a size H that it is `32*(H//32)`, and `assert H == W` that W is H: from there on the
 tensors in sight have the size in that form, and normal forms decide the rest. Each of them is reshaped to its new form,
-so that a run in which the assertion does not hold stops there: in any runtime, at a node that is called after it.
+so that a run in which the assertion does not hold stops there: in any runtime, at a node that is called after it. What
+a body returns has its sizes in the form that they have outside.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dlc.compiler.build import private
-from dlc.compiler.dims import Dim, Polynomial, solved, substitute, symbols
+from dlc.compiler.dims import Dim, Polynomial, multiples, solved, supposing
 from dlc.compiler.elaborate import expressions
 from dlc.compiler.elaborate.context import Elaborator, Fact, Frame
 from dlc.compiler.elaborate.entities import POISON, Scope, describe
@@ -20,62 +21,127 @@ from dlc.compiler.graph import Value
 from dlc.dsl import ast
 from dlc.dsl.printer import source
 
-_FACTS = "an equation that says what one size is can be checked at run time: `H % 32 == 0`, `H == W`"
+_LATER = "what an equation says of one size can be checked at run time: `H % 32 == 0`, `H == W`"
 
 
 def check(e: Elaborator, statement: ast.Assert, frame: Frame) -> None:
     """An `assert`. Raises Problem if it does not hold, or if nobody can say whether it does."""
-    holds = expressions.evaluate(e, statement.condition, frame)
-    if holds is POISON or holds is True:
-        return
-    if holds is not False:
-        raise Problem("E0306", "an assertion is about what is known while compiling", f"this is {describe(holds)}")
-    unknown = _unknown(statement.condition, frame)
-    if unknown is None:
-        known = ", ".join(_known(statement.condition, frame))
-        text = statement.message or "an assertion does not hold"
-        raise Problem("E0311", text, "this is false", notes=(f"here {known}",) if known else ())
-    form = _equation(e, statement.condition, frame)
-    if form is None:
+    for condition in _parts(statement.condition):
+        holds = _judged(e, condition, frame)
+        if holds is POISON:
+            return
+        if holds is False:
+            known = ", ".join(_known(condition, frame))
+            text, notes = statement.message or "an assertion does not hold", (f"here {known}",) if known else ()
+            raise Problem("E0311", text, "this is false", span=condition.span, notes=notes)
+        if holds is None:
+            with e.builder.at(statement.span):
+                _suppose(e, _fact(e, condition, statement, frame), frame)
+        elif holds is not True:
+            text = "an assertion is about what is known while compiling"
+            raise Problem("E0306", text, f"this is {describe(holds)}", span=condition.span)
+
+
+def _parts(condition: ast.Expr) -> tuple[ast.Expr, ...]:
+    """What has to hold: each of `a and b`."""
+    both = isinstance(condition, ast.Binary) and condition.ops[0].text == "and"
+    return condition.operands if both and isinstance(condition, ast.Binary) else (condition,)
+
+
+def _judged(e: Elaborator, condition: ast.Expr, frame: Frame) -> Any:
+    """Whether a condition holds; None where that depends on a size that only a run tells."""
+    if isinstance(condition, ast.Unary) and condition.op == "not":
+        holds = _judged(e, condition.operand, frame)
+        return not holds if isinstance(holds, bool) else holds
+    if isinstance(condition, ast.Binary) and condition.ops[0].text in ("==", "!="):
+        difference = _difference(e, condition, frame)
+        if isinstance(difference, int):
+            return (difference == 0) == (condition.ops[0].text == "==")
+        if difference is not None:
+            return None
+    if isinstance(condition, ast.Binary) and condition.ops[0].text in ("and", "or"):
+        ends = condition.ops[0].text == "or"  # what settles it, whatever the others are
+        holds = [_judged(e, each, frame) for each in condition.operands]
+        if all(each is None or isinstance(each, bool) for each in holds):
+            return ends if ends in holds else None if None in holds else not ends
+    return expressions.evaluate(e, condition, frame)
+
+
+def _difference(e: Elaborator, condition: ast.Binary, frame: Frame) -> Dim | None:
+    """By how much the sides of an equation between sizes differ; None if it is not between sizes."""
+    sides = [expressions.evaluate(e, side, frame) for side in condition.operands]
+    if not all(isinstance(side, int | Polynomial) and not isinstance(side, bool) for side in sides):
+        return None
+    return sides[0] - sides[1]  # type: ignore[no-any-return]
+
+
+def _fact(e: Elaborator, condition: ast.Expr, statement: ast.Assert, frame: Frame) -> Fact:
+    """What an equation says of one size. Raises Problem for what says no such thing, or says it too late."""
+    found = None
+    if isinstance(condition, ast.Binary) and condition.ops[0].text == "==":
+        difference = _difference(e, condition, frame)
+        found = solved(difference) if difference is not None else None
+    if found is None:
         text = statement.message or "an assertion is about what is known while compiling"
-        raise Problem("E0306", text, f"{unknown} is known only at run time", help=_FACTS)
-    _suppose(e, Fact(form, statement.message or f"assert {source(statement.condition)}"), frame)
-
-
-def _equation(e: Elaborator, condition: ast.Expr, frame: Frame) -> dict[str, Dim] | None:
-    """What an equation between sizes says that one of them is."""
-    if not isinstance(condition, ast.Binary) or condition.ops[0].text != "==":
-        return None
-    left, right = (expressions.evaluate(e, side, frame) for side in condition.operands)
-    if not (isinstance(left, int | Polynomial) and isinstance(right, int | Polynomial)):
-        return None
-    return solved(left - right)
+        unknown = _unknown(condition, frame) or "a size in it"
+        raise Problem("E0306", text, f"{unknown} is known only at run time", span=condition.span, help=_LATER)
+    if frame.started:
+        text = "what is said of a size that only a run tells comes before what is computed"
+        raise Problem("E0306", text, span=condition.span, help="move it up, below the inputs")
+    said = f"assert {source(condition)}" + (f" ({statement.message})" if statement.message else "")
+    return Fact(*found, said)
 
 
 def _suppose(e: Elaborator, fact: Fact, frame: Frame) -> None:
     """Have the sizes and tensors in sight in the form that the fact gives them, and inputs that are still to come."""
     frame.facts.append(fact)
     for name, (dim, span) in frame.dims.items():
-        frame.dims[name] = substitute(dim, fact.form), span
+        frame.dims[name] = supposing(dim, fact.term, fact.form), span
     for dim, lengths in list(e.ragged.items()):
-        form = substitute(dim, fact.form)
+        form = supposing(dim, fact.term, fact.form)
         if isinstance(form, Polynomial):
             e.ragged[form] = lengths
     scope: Scope | None = frame.scope
     while scope is not None:
         for name, binding in scope.names.items():
-            binding.value = formed(e, binding.value, fact, name)
+            binding.value = supposed(e, binding.value, fact, f"{frame.owner.place}.{name}")
         scope = scope.parent
 
 
-def formed(e: Elaborator, value: Any, fact: Fact, name: str) -> Any:
+def supposed(e: Elaborator, value: Any, fact: Fact, name: str) -> Any:
     """A tensor whose sizes have the form of the fact; anything else, and one that the fact is not about, as it is."""
-    if not isinstance(value, Value) or all(fact.form.keys().isdisjoint(symbols(dim)) for dim in value.shape):
+    if not isinstance(value, Value):
         return value
-    shape = tuple(substitute(dim, fact.form) for dim in value.shape)
+    shape = tuple(supposing(dim, fact.term, fact.form) for dim in value.shape)
+    if shape == value.shape:
+        return value
     checked: Value = private.ReshapeTo(value, shape=shape, at_run=1)
-    e.label(checked, f"{fact.said}: {name}")
+    e.numbered(checked, f"{fact.said}: {name}")
     return checked
+
+
+def leave(frame: Frame) -> None:
+    """Give everything that a body has made the sizes that it has outside, where its values can be read by name."""
+    for binding in frame.scope.names.values():
+        binding.value = restored(binding.value, frame)
+    for name, (dim, span) in frame.dims.items():
+        frame.dims[name] = _outside(dim, frame), span
+
+
+def restored(value: Any, frame: Frame) -> Any:
+    """What a body returns, its sizes in the form that they have outside of it."""
+    if isinstance(value, tuple):
+        return tuple(restored(each, frame) for each in value)
+    if not isinstance(value, Value):
+        return value
+    shape = tuple(_outside(dim, frame) for dim in value.shape)
+    return value if shape == value.shape else private.ReshapeTo(value, shape=shape, at_run=1)
+
+
+def _outside(dim: Dim, frame: Frame) -> Dim:
+    for fact in reversed(frame.facts):
+        dim = multiples(dim, fact.term, fact.form)
+    return dim
 
 
 def _unknown(condition: ast.Expr, frame: Frame) -> str | None:

@@ -41,6 +41,9 @@ def run(
             match statement:
                 case ast.Return():
                     values = tuple(expressions.evaluate(e, value, frame) for value in statement.values)
+                    with e.builder.at(statement.span):
+                        values = tuple(assertions.restored(value, frame) for value in values)
+                        assertions.leave(frame)
                     result, returned = (values[0] if len(values) == 1 else values), True
                 case ast.Input():
                     _input(e, statement, frame, inputs)
@@ -66,7 +69,9 @@ def statement_of(e: Elaborator, statement: ast.Statement, frame: Frame) -> None:
         raise Problem("E0204", "a `fn` owns nothing: no weights and no state", help="make it a `block`")
     match statement:
         case ast.Assign():
+            before = len(e.builder.made)
             assign(e, statement, frame)
+            frame.started |= any(node.inputs for node in e.builder.made[before:])
         case ast.Param():
             give(e, frame, statement.name, _param(e, statement, frame), made_by=statement.span)
         case ast.State():
@@ -126,7 +131,7 @@ def _input(e: Elaborator, statement: ast.Input, frame: Frame, inputs: Mapping[st
         else:
             raise Problem("E0205", f"the input `{item.name.text}` is missing", span=item.name.span)
         for fact in frame.facts:
-            value = assertions.formed(e, value, fact, item.name.text)
+            value = assertions.supposed(e, value, fact, f"{frame.owner.place}.{item.name.text}")
         if item.type is not None and value is not POISON:
             unify(e, item.type, value, frame, item.name.text, item.span)
         frame.scope.names[item.name.text] = Binding(value, item.name.span, made_by=item.span, used=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import numpy as np
 
 from dlc.compiler.build import Builder, op
+from dlc.compiler.dims import Atom
 from dlc.compiler.elaborate.arithmetic import tensor
 from dlc.compiler.elaborate.entities import POISON, Distribution, Instance, Place, Scope
 from dlc.compiler.elaborate.problems import Problem, Report
@@ -66,7 +68,11 @@ class Parameter:
 
 @dataclass(slots=True)
 class Frame:
-    """Where a piece of text is being read: its names, its dimensions, and the instance that owns what it makes."""
+    """Where a piece of text is being read: its names, its dimensions, and the instance that owns what it makes.
+
+    `facts` are what was asserted of sizes that only a run tells; once something has been computed, `started`, it is too
+    late for them.
+    """
 
     module: Module
     scope: Scope
@@ -75,6 +81,7 @@ class Frame:
     turns: tuple[Any, ...] = ()
     dims: dict[str, tuple[Dim, ast.Span | None]] = field(default_factory=dict)
     facts: list[Fact] = field(default_factory=list)
+    started: bool = False
 
     @property
     def library(self) -> bool:
@@ -95,9 +102,11 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What an assertion says of a size that only a run tells: by its name, what it is. `said` are the words for it."""
+    """What an assertion says of a size that only a run tells: the `term` of dimensions, and what it is. `said` are the
+    words for it."""
 
-    form: Mapping[str, Dim]
+    term: Atom
+    form: Dim
     said: str
 
 
@@ -215,6 +224,11 @@ class Elaborator:
         if isinstance(value, Value) and value not in self.builder.names and name not in self._taken:
             self.builder.names[value] = name
             self._taken.add(name)
+
+    def numbered(self, value: Value, name: str) -> None:
+        """Call a value by a name, or where that is taken by the name with a number."""
+        turns = (f"{name} ({turn})" for turn in count(2))
+        self.label(value, name if name not in self._taken else next(each for each in turns if each not in self._taken))
 
     def parameter(self, address: str, type: Type, role: str, init: Any, span: ast.Span) -> Value:
         """The value of a weight or state: an input, or in initial mode what `init` makes.

@@ -92,6 +92,9 @@ def _statements(e: Elaborator, section: ast.Train, frame: Frame, run: Run) -> No
                     run.settings.setdefault("load", []).append({"part": prefix, "file": statement.path})
                 case ast.Assign() | ast.Assert():
                     bodies.statement_of(e, statement, frame)
+                    if frame.facts:
+                        text = "an assertion in a `train` section is about what is known while compiling"
+                        raise Problem("E0306", text, help="sizes that only a run tells are asserted in the net")
                 case _:
                     raise Problem("E0206", "this statement does not belong into a `train` section")
         except Problem as problem:

@@ -44,7 +44,8 @@ def transpose_of_units(node: Node, x: Value) -> Value | None:
 def reshape(node: Node, x: Value, *_: Value) -> Value | None:
     """Reshapes to the same type; the first of two; a scalar, stretched or not, is stretched to the new shape.
 
-    Two become one only where the result has at most one symbolic dimension, so that its shape is a constant.
+    Two become one only where the result has at most one symbolic dimension, so that its shape is a constant. One that
+    may fail `at_run` time stays.
     """
     shape = node.output.shape
     if x.shape == shape:
@@ -52,9 +53,8 @@ def reshape(node: Node, x: Value, *_: Value) -> Value | None:
     source = x
     at_run = attributes(node.output).get("at_run")
     while source.op in _RESHAPES and source.node is not None and source.node.inputs[0] is not None:
-        if "declared" in source.node.attributes:
+        if "declared" in source.node.attributes or source.node.attributes.get("at_run"):
             break
-        at_run = at_run or source.node.attributes.get("at_run")
         source = source.node.inputs[0]
     if source.shape == shape:
         return source
