@@ -57,19 +57,21 @@ class Stepper:
         the same memory in the order of `reports`.
     signature: address -> (dtype, shape) of each carried value. `roles`: address -> role.
 
-    Raises InputError for a model that is no step, or whose inputs keep an unknown size once the batch is known.
+    `sizes` are those of the named dimensions of the data. Raises InputError for a model that is no step, or whose
+    inputs keep an unknown size once the batch and those are known.
     """
 
     def __init__(
         self, model: bytes | Path, device: Device = CPU, batch: int = 32, threads: int = 0,
-        manifest: Manifest | None = None,
+        manifest: Manifest | None = None, sizes: Mapping[str, int] = {},
     ) -> None:  # fmt: skip
-        session = open_session(model, device, threads, {"B": batch})
+        known = {**sizes, "B": batch}
+        session = open_session(model, device, threads, known)
         self.manifest = manifest or manifest_of(session)
         self._device = device
         self._run = session.run_with_iobinding
-        inputs = {each.name: signature(each, batch) for each in session.get_inputs()}
-        outputs = {each.name: signature(each, batch) for each in session.get_outputs()}
+        inputs = {each.name: signature(each, known) for each in session.get_inputs()}
+        outputs = {each.name: signature(each, known) for each in session.get_outputs()}
         for name in (*self.manifest.carried, *self.manifest.batch, *self.manifest.scalars):
             if name not in inputs:
                 raise InputError(f"the step has no input {name}, which its manifest lists")
@@ -184,12 +186,13 @@ class _Buffer:
         return np.array(self.array if self.array is not None else self.value.numpy())
 
 
-def signature(value: Any, batch: int | None = None) -> Signature:
-    """The type and shape of a session's input or output, once B is known. Raises InputError for one without a size."""
+def signature(value: Any, known: Mapping[str, int] = {}) -> Signature:
+    """The type and shape of a session's input or output, given the sizes that are known by name. Raises InputError for
+    one without a size."""
     kind = value.type.removeprefix("tensor(").removesuffix(")")
     if kind not in TYPES:
         raise InputError(f"{value.name} is a {value.type}, which a step cannot carry")
-    sizes = tuple(batch if dim == "B" and batch is not None else dim for dim in value.shape)
+    sizes = tuple(known.get(dim, dim) for dim in value.shape)
     unknown = [dim for dim in sizes if not isinstance(dim, int)]
     if unknown:
         raise InputError(f"{value.name} has the size {unknown[0] or '?'}, which is not known before a step runs")

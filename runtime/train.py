@@ -100,7 +100,7 @@ def train(program: Program, run: str, folder: Path, options: Options = DEFAULT, 
     device = session.device(asked["device"], view.note)
     dataset = _data(compiled, view)
     asked["versions"] = session.versions(device, asked["threads"])
-    stepper = _stepper(compiled, device, asked)
+    stepper = _stepper(compiled, device, asked, dataset)
     schedule = _schedule(compiled, asked, options, dataset, stepper, view)
     stepper.load(initial(compiled, stepper, dataset, schedule.seed, schedule.batch, after, view.note))
     with RunFolder.create(folder, asked, lambda made: compiled.write(made.model, program)) as made:
@@ -127,7 +127,7 @@ def resume(folder: Path, options: Options = DEFAULT, view: View = UNSEEN, progra
         device = session.device(asked["device"], view.note)
         dataset = _data(compiled, view)
         asked["versions"] = session.versions(device, asked["threads"])
-        stepper = _stepper(compiled, device, asked)
+        stepper = _stepper(compiled, device, asked, dataset)
         schedule = _schedule(compiled, asked, options, dataset, stepper, view)
         checkpoint = Checkpoints(opened.path, view.note).latest()
         if checkpoint is None:
@@ -284,8 +284,9 @@ def _schedule(
     return Schedule(asked["seed"], asked["batch"], min(ends), per_epoch, keep, seconds, every, early_stop)
 
 
-def _stepper(compiled: Compiled, device: Device, asked: Mapping[str, Any]) -> Stepper:
-    return Stepper(compiled.file(f"{compiled.run}.step.onnx"), device, asked["batch"], asked["threads"])
+def _stepper(compiled: Compiled, device: Device, asked: Mapping[str, Any], dataset: Dataset) -> Stepper:
+    model, sizes = compiled.file(f"{compiled.run}.step.onnx"), dataset.split("train").sizes
+    return Stepper(model, device, asked["batch"], asked["threads"], sizes=sizes)
 
 
 def _loop(

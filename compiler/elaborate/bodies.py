@@ -233,8 +233,16 @@ def _ragged(e: Elaborator, statement: ast.Ragged, frame: Frame) -> None:
     if not isinstance(found, Value) or found.dtype not in ("i64", "i32") or found.type.rank != 1:
         what = f"this is {describe(binding.value)}"
         raise Problem("E0302", "lengths are one integer for each example: `i64[B]`", what, span=statement.length.span)
-    if isinstance(dim, Polynomial):  # a size that is known is padded all the same, but other axes may have it too
-        e.ragged[dim] = (binding.value, statement.span)
+    if isinstance(dim, Polynomial):
+        earlier = frame.padded.setdefault(dim, statement)
+        if earlier is not statement and e.ragged[dim][0] is not found:
+            text = f"`{earlier.dim.text}` and `{statement.dim.text}` are one dimension here, with two lengths"
+            help = "in the data, call the two by different names"
+            first = (Label(earlier.span, "the first is said here"),)
+            raise Problem("E0305", text, f"both are {dim}", span=statement.span, secondary=first, help=help)
+        e.ragged[dim] = (found, statement.span)
+    else:  # padded all the same, but other axes may be of that size too
+        e.lengths[dim, statement.dim.text] = found
 
 
 # ------------------------------------------------------------------------------------------------- types

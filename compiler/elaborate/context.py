@@ -81,6 +81,7 @@ class Frame:
     turns: tuple[Any, ...] = ()
     dims: dict[str, tuple[Dim, ast.Span | None]] = field(default_factory=dict)
     facts: list[Fact] = field(default_factory=list)
+    padded: dict[Dim, ast.Ragged] = field(default_factory=dict)
     started: bool = False
 
     @property
@@ -159,6 +160,7 @@ class Elaborator:
         self.optimizer: Any = None  # while an optimizer's block is applied: where its states belong
         self.augmenting = False
         self.ragged: dict[Dim, tuple[Value, ast.Span]] = {}  # padded dimensions: the true lengths, and who says so
+        self.lengths: dict[tuple[int, str], Value] = {}  # of those whose size is known, by it and their names
         self.metric_names: tuple[str, ...] = ()
         self._taken: set[str] = set()
 

@@ -99,6 +99,9 @@ RESERVED = ("step", "seed", "epoch", "steps", "steps_per_epoch", "loss", "finite
 def _declared(e: Elaborator, declared: ast.TypeExpr, frame: Frame) -> Type:
     """A field's type; a capital name is a dimension that differs from example to example, padded by the loader."""
     for dim in declared.dims or ():
+        if isinstance(dim, ast.Ref) and dim.name == "B":
+            text = "a field has no dimension `B`: that is the batch, which the loader adds"
+            raise Problem("E0602", text, "call this one by another name", span=dim.span)
         if isinstance(dim, ast.Ref) and dim.name[0].isupper() and dim.name not in frame.dims:
             frame.dims[dim.name] = (symbol(dim.name), dim.span)
     return bodies.resolve(e, declared, frame)

@@ -208,6 +208,17 @@ class PictureFile:
     record: str
 
 
+class Size(int):
+    """The size of a dimension that is known, with the name it was asked for by: `axis=T`, `mask(T)`."""
+
+    name: str
+
+    def __new__(cls, size: int, name: str) -> Size:
+        made = super().__new__(cls, size)
+        made.name = name
+        return made
+
+
 @dataclass(frozen=True, slots=True)
 class Stages:
     """What is applied stage by stage where no value is there yet: a chain, with the frame it was written in."""

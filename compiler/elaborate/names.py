@@ -15,6 +15,7 @@ from dlc.compiler.elaborate.entities import (
     Place,
     Reader,
     Scope,
+    Size,
     Template,
 )
 from dlc.compiler.elaborate.kinds import kind_of
@@ -44,7 +45,7 @@ def look(e: Elaborator, frame: Frame, name: str, span: ast.Span) -> Binding | No
         return local
     if name in frame.dims:
         dim, where = frame.dims[name]
-        return Binding(dim, where)
+        return Binding(Size(dim, name) if isinstance(dim, int) else dim, where)
     declaration = frame.module.scope.get(name)
     if declaration is not None:
         home = frame.module.home[name]

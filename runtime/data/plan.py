@@ -100,6 +100,8 @@ class Plan:
     fitted: Mapping[str, Fitted]
     training: str = "train"
     pictures: tuple[str, ...] = ()
+    names: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
+    """What the dimensions of the fields are called; None where a number says what one is."""
 
     @property
     def arrays(self) -> dict[str, str | None]:
@@ -156,7 +158,9 @@ def parse_plan(raw: Any) -> Plan:
     fields = {k: _type(v, f"field `{k}`") for k, v in _mapping(plan.get("fields") or {}, "fields").items()}
     fitted = {k: _fitted(k, v) for k, v in _mapping(plan.get("fitted") or {}, "fitted").items()}
     pictures = tuple(plan.get("pictures") or ())
-    return Plan(tuple(splits), records, columns, fields, fitted, str(plan.get("training", "train")), pictures)
+    training = str(plan.get("training", "train"))
+    names = {name: _names(item) for name, item in _mapping(plan.get("fields") or {}, "fields").items()}
+    return Plan(tuple(splits), records, columns, fields, fitted, training, pictures, names)
 
 
 def _mapping(raw: Any, what: str) -> dict[str, Any]:
@@ -199,6 +203,10 @@ def _type(raw: Any, what: str) -> TensorType:
     if shape is None:
         return TensorType(dtype, None)
     return TensorType(dtype, tuple(d if _int(d) else None for d in shape))
+
+
+def _names(field: Mapping[str, Any]) -> tuple[str | None, ...]:
+    return tuple(dim if isinstance(dim, str) else None for dim in field.get("shape") or ())
 
 
 def _fitted(name: str, raw: Any) -> Fitted:

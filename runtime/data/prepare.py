@@ -19,6 +19,7 @@ from .graph import Graph
 from .pictures import Pictures
 from .plan import Plan, TensorType, parse_plan
 from .records import Array, Progress, Records, Say, silent
+from .sizes import sizes_of
 from .splits import PlanLike, read
 
 _FORMAT = "dlc prepared 1"
@@ -27,11 +28,12 @@ _FORMAT = "dlc prepared 1"
 @dataclass(frozen=True)
 class Split:
     """Prepared examples: `fields[name]` is [n, ...], read-only and often memory-mapped. `sha256` is the hash of the
-    decoded records they come from."""
+    decoded records they come from, `sizes` what the named dimensions of the fields are."""
 
     name: str
     fields: dict[str, Array]
     sha256: str
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(next(iter(self.fields.values())))
@@ -111,9 +113,9 @@ def prepare(
     for name in names:
         try:
             fields = _fields(plan, prepare_model, constants, records[name], hashes[name], keeper, name, progress)
+            made[name] = Split(name, fields, hashes[name], sizes_of(plan, fields))
         except DataError as error:
             raise _placed(plan, name, error) from error
-        made[name] = Split(name, fields, hashes[name])
     data_hash = _key(*(f"{name}={hashes[name]}" for name in sorted(names)))
     origins = {records[name].source: records[name].licence for name in names}
     classes = [of_fields(made[name].fields, records[name]) for name in names]

@@ -161,7 +161,8 @@ def _panels(data: Dataset, columns: Mapping[str, Sequence[str]]) -> list[tuple[s
     for field, array in first.fields.items():
         if array.ndim > 2:
             continue
-        width = array.shape[1] if array.ndim == 2 else 1
+        # A dimension with a name may be of another size in each split.
+        width = min(each.fields[field].shape[1] for each in data.splits.values()) if array.ndim == 2 else 1
         names = columns.get(field, [f"{field}[{k}]" for k in range(width)]) if array.ndim == 2 else [field]
         for k, name in list(enumerate(names))[: PANELS - len(panels)]:
             values = {}

@@ -93,6 +93,101 @@ def test_a_reduction_over_padding_has_to_say_what_it_means(body: str) -> None:
     assert found.help == "`mask=mask(T)[:, :, none]`, or `mask=none` if padding should count"
 
 
+MADE_OF_IT = {
+    "sum(x[:, 1:], axis=1)": "axis 1 is T - 1",
+    "max(x[:, ::2], axis=1)": "axis 1 is",
+    "mean(concat([x, x], axis=1), axis=1)": "axis 1 is 2*T",
+    "softmax(concat([x, x[:, 1:]], axis=1), axis=1)": "axis 1 is 2*T - 1",
+    'rearrange(x, "b t d -> (b t) d") -> mean(axis=0)': "axis 0 is B*T",
+    'rearrange(x, "b t d -> b (t d)") -> sum(axis=1)': "axis 1 is 4*T",
+}
+
+
+@pytest.mark.parametrize("body", MADE_OF_IT)
+def test_what_is_made_of_a_padded_dimension_is_padded(body: str) -> None:
+    found = problem(NET.format(body=f"return {body}"))
+    assert found.code == "E0307" and found.primary.text.startswith(MADE_OF_IT[body])
+    assert found.help == (
+        "a mask made of `mask(T)` by what made this axis, for example the same slice, "
+        "or `mask=none` if padding should count"
+    )
+    assert Program.of_text(NET.format(body=f"return {body[:-1]}, mask=none)")).check() == ()
+
+
+SAID_SO: dict[str, tuple[str, Any]] = {
+    "slice": ("sum(x[:, 1:], axis=1, mask=mask(T)[:, 1:, none])", (X * MASK)[:, 1:].sum(1)),
+    "stride": ("sum(x[:, ::2], axis=1, mask=mask(T)[:, ::2, none])", (X * MASK)[:, ::2].sum(1)),
+    "twice": ("m = concat([mask(T), mask(T)], axis=1)\n  "
+              "return sum(concat([x, x], axis=1), axis=1, mask=m[:, :, none])",
+              2 * (X * MASK).sum(1)),
+    "rows": ('m = rearrange(mask(T), "b t -> (b t)")\n  '
+             'return rearrange(x, "b t d -> (b t) d") -> mean(axis=0, mask=m[:, none])', X[REAL].mean(0)),
+    "last": ("rearrange(x, \"b t d -> b d t\") -> sum(axis=2, mask=mask(T)[:, none, :])", (X * MASK).sum(1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SAID_SO)
+def test_a_mask_is_made_as_the_tensor_was(name: str) -> None:
+    body, expected = SAID_SO[name]
+    text = NET.format(body=body if "return" in body else f"return {body}")
+    [found] = evaluate(Program.of_text(text).net("it", working="f64").graph, {"x": X, "n": N}).values()
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_the_help_masks_the_axis_that_is_reduced() -> None:
+    found = problem(NET.format(body='return rearrange(x, "b t d -> b d t") -> sum(axis=2)'))
+    assert found.help == "`mask=mask(T)[:, none, :]`, or `mask=none` if padding should count"
+
+
+KNOWN = """block Pool {{
+  input x: f32[B, N, D]
+  return mean(x, axis=N, mask=mask(N)[:, :, none])
+}}
+net it {{
+  input x: f32[B, T, 4], n: i64[B], m: i64[B]
+  ragged T by n
+  {body}
+}}
+net whole {{
+  input x: f32[B, 5, 4], n: i64[B], m: i64[B]
+  y = it(x, n, m)
+  return y
+}}
+"""
+POOLED = (X * MASK).sum(1) / N[:, None]
+
+
+@pytest.mark.parametrize("body", ["mean(x, axis=T, mask=mask(T)[:, :, none])", "x -> Pool"])
+def test_a_padded_dimension_of_known_size_has_its_mask(body: str) -> None:
+    graph = Program.of_text(KNOWN.format(body=f"return {body}")).net("whole", working="f64").graph
+    [found] = evaluate(graph, {"x": X, "n": N, "m": N[::-1]}).values()
+    np.testing.assert_allclose(found, POOLED, rtol=1e-12)
+
+
+def test_padded_dimensions_of_one_known_size_are_told_apart_by_their_names() -> None:
+    two = KNOWN.format(body="ragged S by m\n  return {body}")
+    two = two.replace("x: f32[B, T, 4], n", "x: f32[B, T, 4], z: f32[B, S], n")
+    two = two.replace("y = it(x, n, m)", "y = it(x, x[:, :, 0], n, m)")
+    graph = Program.of_text(two.replace("{body}", "sum(z, axis=S, mask=mask(S))")).net("whole", working="f64").graph
+    [found] = evaluate(graph, {"x": X, "n": N, "m": N[::-1]}).values()
+    np.testing.assert_allclose(found, (X[:, :, 0] * (np.arange(5) < N[::-1][:, None])).sum(1), rtol=1e-12)
+    lost = problem(two.replace("{body}", "x -> Pool"))
+    assert lost.code == "E0305" and "make the mask where they have these names" in lost.notes[1]
+
+
+def test_one_dimension_has_one_length() -> None:
+    text = KNOWN.format(body="ragged S by m\n  return sum(z, axis=S, mask=mask(S))").replace("5, 4", "R, 4")
+    text = text.replace("x: f32[B, T, 4], n", "x: f32[B, T, 4], z: f32[B, S], n")
+    found = problem(text.replace("y = it(x, n, m)", "y = it(x, x[:, :, 0], n, m)"))
+    assert (found.code, found.primary.text) == ("E0305", "both are R")
+    assert found.message == "`T` and `S` are one dimension here, with two lengths"
+
+
+def test_the_batch_is_no_dimension_of_a_field() -> None:
+    found = problem(TRAIN.format(loss="mse(logits, logits)", metric="loss").replace("y: i64[T]", "y: i64[B]"))
+    assert found.code == "E0602" and found.message.startswith("a field has no dimension `B`")
+
+
 LOSSES = {
     "cross_entropy(logits, y)": "cross_entropy",
     "mse(logits[:, :, 0], z)": "mse",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from dlc.compiler.elaborate.entities import Builtin, describe
+from dlc.compiler.elaborate.entities import Builtin, Size, describe
 from dlc.compiler.elaborate.kinds import Axes, Axis
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
@@ -57,10 +57,11 @@ def limited(count: int, what: str, argument: str = "") -> None:
 
 def axis_of(x: Value, axis: Axis, argument: str = "axis") -> int:
     """One axis, counted from the front; a dimension's name stands for the axis that has it. Raises Problem."""
-    if isinstance(axis, Polynomial):
+    if isinstance(axis, Polynomial | Size):
         found = [i for i, dim in enumerate(x.shape) if dim == axis]
         if len(found) != 1:
-            text = f"{len(found) or 'no'} axes of {x.type} are {axis}"
+            named = f"{axis.name}, which is {axis}" if isinstance(axis, Size) else axis
+            text = f"{len(found) or 'no'} axes of {x.type} are {named}"
             raise Problem("E0303", text, "say which by its number", argument=argument)
         return found[0]
     if not -x.type.rank <= axis < x.type.rank:

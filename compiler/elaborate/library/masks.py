@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlc.compiler.build import current, ints, op, private
+from dlc.compiler.dims import symbols
 from dlc.compiler.elaborate.context import Elaborator
-from dlc.compiler.elaborate.entities import describe
+from dlc.compiler.elaborate.entities import Size, describe
 from dlc.compiler.elaborate.library.functions import axes_of, function
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
-from dlc.compiler.types import Polynomial
+from dlc.compiler.types import Dim, Polynomial
 from dlc.dsl.diagnostics import Label
 
 ROWS = ("cross_entropy", "kl", "accuracy")
@@ -21,15 +22,37 @@ ROWS = ("cross_entropy", "kl", "accuracy")
 @function("mask")
 def mask(e: Elaborator, dim: Any) -> Value:
     """Which positions of a padded dimension are real: `bool[B, T]`."""
-    found = e.ragged.get(dim) if isinstance(dim, Polynomial) else None
-    if found is None:
-        known = ", ".join(f"`{each}`" for each in e.ragged)
-        notes = (f"padded are {known}",) if known else ("no dimension here is padded: `ragged T by length` says it",)
+    lengths = _lengths(e, dim)
+    if lengths is None:
+        known = ", ".join(f"`{each}`" for each in (*e.ragged, *(name for _, name in e.lengths)))
+        notes = [f"padded are {known}" if known else "no dimension here is padded: `ragged T by length` says it"]
+        if sum(size == dim for size, _ in e.lengths) > 1:
+            notes.append("several of these are of this size: make the mask where they have these names")
         text = "`mask` wants a padded dimension"
-        raise Problem("E0305", text, f"this is {describe(dim)}", notes=notes, argument="dim")
-    lengths, _ = found
-    positions = op.Range(current().constant(0, "i64"), private.Size(dim=dim), current().constant(1, "i64"))
+        raise Problem("E0305", text, f"this is {describe(dim)}", notes=tuple(notes), argument="dim")
+    size = private.Size(dim=int(dim) if isinstance(dim, Size) else dim)
+    positions = op.Range(current().constant(0, "i64"), size, current().constant(1, "i64"))
     return op.Less(op.Unsqueeze(positions, ints(0)), op.Unsqueeze(lengths, ints(1)))
+
+
+def _lengths(e: Elaborator, dim: Any) -> Value | None:
+    """The true lengths of a padded dimension. Of one whose size is known, that of its name goes before others of its
+    size: inside a block it may have another name than where `ragged` says it."""
+    if isinstance(dim, Polynomial):
+        return e.ragged[dim][0] if dim in e.ragged else None
+    if not isinstance(dim, Size):
+        return None
+    same = [lengths for (size, _), lengths in e.lengths.items() if size == dim]
+    return e.lengths.get((int(dim), dim.name), same[0] if len(same) == 1 else None)
+
+
+def _padding_in(e: Elaborator, dim: Dim) -> tuple[Polynomial, Label] | None:
+    """The padded dimension that a dimension is or is made of: T of T - 1, 2*T and B*T."""
+    names = set(symbols(dim))
+    for padded, (_, span) in e.ragged.items():
+        if isinstance(padded, Polynomial) and (padded == dim or str(padded) in names):
+            return padded, Label(span, f"{padded} is padded")
+    return None
 
 
 def insist(e: Elaborator, what: str, given: Mapping[str, Any], axis: Any) -> None:
@@ -44,15 +67,22 @@ def insist(e: Elaborator, what: str, given: Mapping[str, Any], axis: Any) -> Non
     axes = axes_of(x, given.get("axis", axis))
     for each in range(x.type.rank) if axes is None else axes:
         dim = x.shape[each]
-        if dim not in e.ragged:
+        found = _padding_in(e, dim)
+        if found is None:
             continue
-        _, span = e.ragged[dim]
-        index = [":"] * 2 + ["none"] * (x.type.rank - 2 - (what in ROWS))
-        shown = f"mask({dim})" + (f"[{', '.join(index)}]" if len(index) > 2 and each == 1 else "")
+        padded, label = found
         raise Problem(
             "E0307",
             f"this {what} includes padding",
             f"axis {each} is {dim}",
-            secondary=(Label(span, f"{dim} is padded"),),
-            help=f"`mask={shown}`, or `mask=none` if padding should count",
+            secondary=(label,),
+            help=f"{_advice(what, x, each, padded)}, or `mask=none` if padding should count",
         )
+
+
+def _advice(what: str, x: Value, axis: int, padded: Polynomial) -> str:
+    if x.shape[axis] != padded or axis == 0:
+        return f"a mask made of `mask({padded})` by what made this axis, for example the same slice"
+    others = range(1, x.type.rank - (what in ROWS))
+    index = [":", *(":" if each == axis else "none" for each in others)]
+    return f"`mask=mask({padded})" + (f"[{', '.join(index)}]`" if "none" in index else "`")
