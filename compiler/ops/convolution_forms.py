@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 import dlc.compiler.ops.convolution  # noqa: F401  (defines the operators)
-from dlc.compiler.build import current, ints, op, private
+from dlc.compiler.build import Builder, current, ints, op, private
 from dlc.compiler.graph import Node, Value
 from dlc.compiler.ops.shape import pad
 from dlc.compiler.ops.windows import Windows, likely, windows
 from dlc.compiler.registry import lower
-from dlc.compiler.types import Array, Shape, product
+from dlc.compiler.types import Array, Dim, Shape, product, symbols
 
 
 def product_form(node: Node, x: Value, w: Value, b: Value | None = None) -> Value | None:
@@ -86,7 +86,9 @@ def _(lowering: Any, node: Node, x: Value, g: Value) -> Value:
     if group == 1 and _pointwise(found):
         return _by_product(x, g, shape)
     block = _block(x, g, shape, group, found, lowering.sizes)
-    return _blocked(x, g, shape, found, block) if block > 1 else _deep(x, g, shape, group, found)
+    if block > 1:
+        return _blocked(lowering, x, g, shape, found, block)
+    return _deep(lowering, x, g, shape, group, found)
 
 
 def _pointwise(found: Windows) -> bool:
@@ -113,7 +115,7 @@ def _by_channel(x: Value) -> Value:
     return private.ReshapeTo(turned, shape=(x.shape[1], product((x.shape[0], *x.shape[2:]))))
 
 
-def _deep(x: Value, g: Value, shape: Shape, group: int, found: Windows) -> Value:
+def _deep(lowering: Any, x: Value, g: Value, shape: Shape, group: int, found: Windows) -> Value:
     """One convolution of one axis more: images are its channels, channels its depth, g its kernel.
 
     Strides and dilations change places. x [1, G*N, C/G, S] and g [O, N, 1, T] give [1, O, C/G, K]; x is transposed only
@@ -126,11 +128,25 @@ def _deep(x: Value, g: Value, shape: Shape, group: int, found: Windows) -> Value
     images: Value = private.ReshapeTo(x, shape=(1, n * group, shape[1], *extents))
     turned: Value = op.Transpose(g, perm=(1, 0, *range(2, g.type.rank)))
     kernel: Value = private.ReshapeTo(turned, shape=(g.shape[1], n, 1, *g.shape[2:]))
-    y: Value = op.Conv(
-        images, kernel, group=group, strides=(1, *found.dilations), dilations=(1, *found.strides),
+    y = _over_images(
+        lowering, n, images, kernel, group=group, strides=(1, *found.dilations), dilations=(1, *found.strides),
         pads=(0, *found.begins, 0, *_reached(found, tuple(extents))),
     )  # fmt: skip
     return private.ReshapeTo(_cut(y, shape[2:]), shape=shape)
+
+
+def _over_images(lowering: Any, number: Dim, images: Value, kernel: Value, **attributes: Any) -> Value:
+    """A convolution whose channels are images. Without any it is 0: ONNX Runtime's Conv of no channels never ends."""
+    y: Value = op.Conv(images, kernel, **attributes)
+    if number != 0 and lowering.sizes.keys() >= {*symbols(number)}:  # a number, or the batch that a loader makes
+        return y
+    shape, none = lowering.shape(y.shape), np.zeros(1, y.type.numpy)
+    with Builder(around=current()) as empty:
+        nothing = empty.graph("empty", {"y": op.ConstantOfShape(shape, value=none)}, ())
+    with Builder(around=current()) as some:
+        all_of_them = some.graph("some", {"y": op.Conv(images, kernel, **attributes)}, ())
+    is_empty = op.Equal(lowering.dim(number), np.array(0))
+    return current().add("If", (is_empty,), bodies=(nothing, all_of_them)).output
 
 
 def _reached(found: Windows, extents: Shape) -> tuple[int, ...]:
@@ -183,7 +199,7 @@ def _block(x: Value, g: Value, shape: Shape, group: int, found: Windows, sizes: 
     return best
 
 
-def _blocked(x: Value, g: Value, shape: Shape, found: Windows, side: int) -> Value:
+def _blocked(lowering: Any, x: Value, g: Value, shape: Shape, found: Windows, side: int) -> Value:
     """As `_deep`, with g in blocks of side x side windows, each place in the block a filter of its own.
 
     A block sees a patch of x; patches overlap less than windows, so the runtime gathers fewer columns, for some more
@@ -199,9 +215,8 @@ def _blocked(x: Value, g: Value, shape: Shape, found: Windows, side: int) -> Val
     kernel: Value = private.ReshapeTo(turned, shape=(side * side * filters, n, 1, *blocks))
     images: Value = private.ReshapeTo(x, shape=(1, n, channels, *extents))
     step = stride * side
-    y: Value = op.Conv(
-        images, kernel, dilations=(1, step, step), pads=(0, *found.begins, 0, *_reached(found, tuple(extents)))
-    )
+    pads = (0, *found.begins, 0, *_reached(found, tuple(extents)))
+    y = _over_images(lowering, n, images, kernel, dilations=(1, step, step), pads=pads)
     y = _cut(y, (reach, reach))
     places: Value = private.ReshapeTo(y, shape=(side * side, filters * channels, reach * reach))
     rows: Value = op.Transpose(places, perm=(1, 0, 2))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 import spatial
 
 from dlc.compiler.build import Builder, op, private
+from dlc.compiler.emit import emit, serialized
 from dlc.compiler.graph import Value
 from dlc.compiler.registry import IllTyped
 from dlc.compiler.types import Type, quotient, symbol
@@ -281,3 +285,30 @@ def test_messages(x: Any, w: Any, attributes: dict[str, Any], message: str) -> N
     with pytest.raises(IllTyped) as caught:
         typed(x, w, **attributes)
     assert str(caught.value) == message
+
+
+RUN = """
+import sys
+import numpy, onnxruntime
+for path in sys.argv[1:]:
+    session = onnxruntime.InferenceSession(path)
+    feeds = {}
+    for each in session.get_inputs():
+        feeds[each.name] = numpy.zeros([size if isinstance(size, int) else 0 for size in each.shape], numpy.float32)
+    [found] = session.run(None, feeds)
+    assert found.size and not found.any(), path
+"""
+
+
+def test_without_images_the_gradient_of_the_weight_is_0(tmp_path: Path) -> None:
+    """In a process of its own: ONNX Runtime's Conv of no channels never ends."""
+    paths = []
+    for number, case in enumerate(CASES.values()):
+        arrays = case.arrays()
+        inputs = spatial.types(arrays, {"x": (0,)})
+        inputs["g"] = spatial.build(conv(case), inputs).outputs["y0"].type
+        given = {"shape": case.w, **resolved(case)}
+        graph = spatial.build(lambda x, w, g, given=given: private.ConvWeightGrad(x, g, **given), inputs)
+        paths.append(tmp_path / f"{number}.onnx")
+        paths[-1].write_bytes(serialized(emit(spatial.lowered(graph))))
+    subprocess.run([sys.executable, "-c", RUN, *map(str, paths)], check=True, timeout=120)
