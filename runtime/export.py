@@ -78,15 +78,15 @@ def _model(
 
 
 def _name_classes(model: ModelProto, compiled: Compiled, folder: RunFolder) -> None:
-    """Writes what the classes that an output scores are called into the manifest, where the data knew it."""
+    """Writes into the manifest which output scores classes, and their names, or numbers where the data has no names."""
     from dlc.compiler.manifest import attach, read
 
-    if not folder.classes:
-        return
     outcome = compiled.program(folder.model).outcome(compiled.run)
-    names = folder.classes.get(outcome.target or "")
-    if outcome.output is None or not names:
+    scores = next((each for each in model.graph.output if each.name == outcome.output), None)
+    if scores is None:
         return
+    numbers = [str(number) for number in range(scores.type.tensor_type.shape.dim[-1].dim_value)]
+    names = folder.classes.get(outcome.target or "") or numbers
     manifest = read(model)
     classes = {**manifest.extensions, CLASSES: {outcome.output: names}}
     attach(model, replace(manifest, extensions=classes))

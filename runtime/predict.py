@@ -25,7 +25,7 @@ from dlc.runtime.stepper import TYPES
 Note = Callable[[str], None]
 ROWS = 10  # examples of a batch that are told one by one
 CHOICES = 3  # classes that are told of an example
-CLASSES = "x_classes"  # a key of the manifest: for each output that scores classes, their names in order
+CLASSES = "x_classes"  # a key of the manifest: for each output that scores classes, their names in order, or numbers
 
 
 @dataclass(frozen=True)
@@ -242,8 +242,8 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int | str | None, ...]) -> bool:
 
 
 def told(name: str, value: Array, classes: Sequence[str] | None = None) -> list[str]:
-    """An output as lines for people: of scores [examples, classes] the likeliest classes, else the numbers."""
-    if value.dtype.kind != "f" or value.ndim != 2 or value.shape[1] < 2 or not len(value):
+    """An output as lines for people: of scores [examples, classes] the likeliest classes by name, else the numbers."""
+    if classes is None or value.dtype.kind != "f" or value.ndim != 2 or value.shape[1] < 2 or not len(value):
         shown = np.array2string(value, precision=4, threshold=20, separator=", ", suppress_small=True)
         return [f"{name} {dtype_name(value.dtype)}{list(value.shape)}: {shown}"]
     exact = value.astype(np.float64)
@@ -255,7 +255,7 @@ def told(name: str, value: Array, classes: Sequence[str] | None = None) -> list[
     for at, row in enumerate(exact[:ROWS]):
         label = f"{name}[{at}]" if len(exact) > 1 else name
         best, *others = (
-            f"{classes[each] if classes else each} ({row[each]:.1%})"
+            f"{classes[each]} ({row[each]:.1%})"
             for each in np.argsort(-row, kind="stable")[:CHOICES]
         )
         lines.append(f"{label}: {best}{', then ' + ', '.join(others) if others else ''}")

@@ -262,6 +262,7 @@ def _schedule(
             f"the run `{compiled.run}` does not say when it ends",
             f"write `epochs = 10` (or `steps = ...`) into `train {compiled.run}`, or give --epochs",
         )
+    _accumulates(compiled, min(ends), view)
     keep = compiled.settings.get("keep")
     if keep is None:
         keep = {"direction": "lowest", "split": "dev" if "dev" in dataset.splits else "train", "metric": "loss"}
@@ -282,6 +283,16 @@ def _schedule(
         seconds = float(compiled.settings.get("checkpoint", CHECKPOINT_SECONDS))
     every = options.checkpoint_steps
     return Schedule(asked["seed"], asked["batch"], min(ends), per_epoch, keep, seconds, every, early_stop)
+
+
+def _accumulates(compiled: Compiled, total: int, view: View) -> None:
+    """Raises InputError for a run that ends before its weights move once; a note says which steps move none."""
+    parts = compiled.settings.get("accumulate", 1)
+    if parts > total:
+        text = f"`accumulate = {parts}`, and the run has {total} steps: the weights of `{compiled.run}` would never move"
+        raise InputError(text, "give it more --epochs or --steps, or accumulate fewer steps")
+    if total % parts:
+        view.note(f"the last {total % parts} of {total} steps move no weights: `accumulate = {parts}`")
 
 
 def _stepper(compiled: Compiled, device: Device, asked: Mapping[str, Any], dataset: Dataset) -> Stepper:

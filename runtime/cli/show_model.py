@@ -15,6 +15,8 @@ SHOWN = 20  # weights that are listed without being asked for all values
 
 def show_model(model: str, values: bool, terminal: Terminal) -> None:
     """Inputs, outputs, operators and weights; with `values` every named value. Raises InputError and BadModel."""
+    import onnx
+
     from dlc.compiler.derivative import reach
 
     loaded = load(model)
@@ -22,7 +24,8 @@ def show_model(model: str, values: bool, terminal: Terminal) -> None:
     reached = reach(loaded)
     inputs = {name: str(graph.input(name).type) for name in graph.input_names if name not in loaded.weights}
     outputs = {name: str(value.type) for name, value in graph.outputs.items()}
-    operators = Counter(node.op for node in graph.nodes if node.op != "Constant")
+    nodes = onnx.load(model, load_external_data=False).graph.node  # the graph that was read has sizes resolved
+    operators = Counter(node.op_type for node in nodes if node.op_type != "Constant")
     elements = sum(prod(array.shape) for array in loaded.weights.values())
     terminal.say(
         terminal.paint(f"{model}: opset {loaded.opset}, {plural(sum(operators.values()), 'node')}, ", BOLD)
@@ -34,7 +37,7 @@ def show_model(model: str, values: bool, terminal: Terminal) -> None:
     listed = reached if values else [each for each in reached if each.weight][:SHOWN]
     rows = []
     for each in listed:
-        kind = "weight" if each.weight else "input" if each.name in inputs else each.value.op or ""
+        kind = "weight" if each.weight else "input" if each.name in inputs else _in_onnx(each.value.op or "")
         rows.append((each.name, str(each.value.type), kind, "yes" if each.reached else f"no: {each.reason}"))
     if rows:
         terminal.say("")
@@ -78,3 +81,8 @@ def draw_model(model: str, output: str | None, terminal: Terminal) -> None:
     write_atomically(path, [svg(picture).encode()])
     terminal.say(f"{path}: {len(picture.boxes)} boxes")
     terminal.result({"file": model, "kind": "model", "picture": str(path)})
+
+
+def _in_onnx(op: str) -> str:
+    """What ONNX calls an operator for which the reader takes one that holds its shape: `dlc.ReshapeTo` is Reshape."""
+    return op.removeprefix("dlc.").removesuffix("To") if op.startswith("dlc.") else op

@@ -85,7 +85,7 @@ def _read(
 
 
 def _rows(file: Path, text: io.TextIOWrapper, delimiter: str, skipped: int) -> Iterator[tuple[int, list[str]]]:
-    rows = text_table.reader(text, delimiter=delimiter, strict=True)
+    rows = text_table.reader(text, delimiter=delimiter, skipinitialspace=not delimiter.isspace(), strict=True)
     try:
         for row in rows:
             if row:

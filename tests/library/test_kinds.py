@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dlc.compiler.dims import symbol
 from dlc.compiler.elaborate.kinds import KINDS, LARGEST
 from dlc.compiler.program import Program
 from dlc.dsl.diagnostics import Diagnostic, SourceError
@@ -138,3 +139,16 @@ def test_kinds_say_what_they_want() -> None:
 def test_a_path_is_not_empty(path: str) -> None:
     with pytest.raises(SourceError, match="`path` of `csv` wants the path of a file or folder"):
         Program.of_text(f"data d {{\n  train = csv({path})\n  x: f32[] = raw.x\n}}\n").check()
+
+
+@pytest.mark.parametrize("word", ["same", "valid"])
+def test_words_for_padding_need_no_quotes(word: str) -> None:
+    text = """block Own(k, how) = Conv(k, 3, pad=how)
+net n {{
+  input x: f32[B, 2, 6, 6]
+  return x -> Conv(3, 3, pad={0}) -> Own(2, {0}) -> max_pool(2, stride=1, pad={0})
+}}
+"""
+    [bare] = Program.of_text(text.format(word)).net("n").graph.outputs.values()
+    [quoted] = Program.of_text(text.format(f'"{word}"')).net("n").graph.outputs.values()
+    assert bare.shape == quoted.shape == (symbol("B"), 2, *([6, 6] if word == "same" else [1, 1]))

@@ -14,6 +14,7 @@ from dlc.compiler.products import unit_model
 from dlc.compiler.program import Program
 from dlc.dsl.diagnostics import SourceError
 from dlc.runtime.checkpoint import Array, Checkpoints
+from dlc.runtime.errors import InputError
 from dlc.runtime.report.display import Display
 from dlc.runtime.train import Interrupted, Options, View, resume, train
 
@@ -99,3 +100,16 @@ def test_one_part_is_the_whole(tiny: Make) -> None:
     assert [len(program.step("tiny").graph.nodes) for program in (plain, one)].count(
         len(plain.step("tiny").graph.nodes)
     ) == 2
+
+
+def test_a_run_that_would_never_move_its_weights_is_refused(tiny: Make, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"`accumulate = 16`, and the run has 15 steps: the weights of `tiny` would never move"):
+        train(in_parts(tiny, 16), "tiny", tmp_path / "run", Options(device="cpu", steps=15), view())
+
+
+@pytest.mark.parametrize(("steps", "said"), [(6, ["the last 2 of 6 steps move no weights: `accumulate = 4`"]), (8, [])])
+def test_steps_that_move_nothing_in_the_end_are_told(tiny: Make, tmp_path: Path, steps: int, said: list[str]) -> None:
+    notes: list[str] = []
+    seen = View(lambda *args, **named: Display(*args, quiet=True, **named), notes.append)
+    train(in_parts(tiny, 4), "tiny", tmp_path / "run", Options(device="cpu", steps=steps), seen)
+    assert [note for note in notes if "accumulate" in note] == said

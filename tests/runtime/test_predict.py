@@ -211,18 +211,17 @@ def test_models_that_are_refused(echo: Any, tmp_path: Path) -> None:
 
 
 def test_what_is_told() -> None:
-    assert told("logits", np.array([[0, 5, 1]], np.float32)) == [
-        "logits: 1 (97.6%), then 2 (1.8%), 0 (0.7%)", "percentages by softmax",
+    pets, numbers = ("ant", "bee", "cat"), ("0", "1")
+    assert told("logits", np.array([[0, 5, 1]], np.float32), pets) == [
+        "logits: bee (97.6%), then cat (1.8%), ant (0.7%)", "percentages by softmax",
     ]  # fmt: skip
-    assert told("logits", np.array([[0, 5, 1]], np.float32), ("ant", "bee", "cat"))[0] == (
-        "logits: bee (97.6%), then cat (1.8%), ant (0.7%)"
-    )
-    assert told("chance", np.array([[0.25, 0.75]], np.float32)) == ["chance: 1 (75.0%), then 0 (25.0%)"]
-    lines = told("logits", np.zeros((12, 2), np.float32))
+    assert told("chance", np.array([[0.25, 0.75]], np.float32), numbers) == ["chance: 1 (75.0%), then 0 (25.0%)"]
+    lines = told("logits", np.zeros((12, 2), np.float32), numbers)
     assert lines[0] == "logits[0]: 0 (50.0%), then 1 (50.0%)" and lines[-2:] == ["and 2 more", "percentages by softmax"]
+    assert told("sizes", np.array([[5.1, 3.5]], np.float32)) == ["sizes f32[1, 2]: [[5.1, 3.5]]"]
     assert told("n", np.array([3])) == ["n i64[1]: [3]"]
     assert told("y", np.array([[1.5]], np.float32)) == ["y f32[1, 1]: [[1.5]]"]
-    assert "nan" in told("logits", np.array([[np.nan, 1]], np.float32))[0]
+    assert "nan" in told("logits", np.array([[np.nan, 1]], np.float32), numbers)[0]
 
 
 @pytest.mark.parametrize(
@@ -244,4 +243,4 @@ def test_names_of_classes_are_believed_where_they_fit(echo: Any, said: Any, know
     save(model, path)
     found = run_model(path, {"x": "[3, 0]"})
     assert found.classes == known
-    assert found.text.startswith("scores: ant (95.3%), then bee (4.7%)" if known else "scores: 0 (95.3%), then 1")
+    assert found.text.startswith("scores: ant (95.3%), then bee (4.7%)" if known else "scores f32[1, 2]: [[3., 0.]]")

@@ -35,6 +35,21 @@ def test_what_it_takes_gives_and_holds(dlc: Dlc, model: Path) -> None:
     assert "\nsteps " not in shown and f"dlc show {model} --values" in shown
 
 
+def test_operators_are_those_of_the_file(dlc: Dlc, tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Shape", ["x"], ["size"]),
+        helper.make_node("Reshape", ["v", "size"], ["r"]),
+        helper.make_node("Expand", ["r", "size"], ["e"]),
+        helper.make_node("Mul", ["x", "e"], ["y"]),
+    ]
+    held = [numpy_helper.from_array(np.ones((2, 3), np.float32), "v")]
+    takes, gives = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [3, 2]) for name in "xy")
+    graph = helper.make_graph(nodes, "small", [takes], [gives], held)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "s.onnx")
+    shown = dlc("show", tmp_path / "s.onnx", "--values").out
+    assert "4 nodes" in shown and "operators: 1 Shape, 1 Reshape, 1 Expand, 1 Mul" in shown and "dlc." not in shown
+
+
 def test_its_values_and_what_a_gradient_reaches(dlc: Dlc, model: Path) -> None:
     shown = dlc("show", model, "--values").out
     assert "v      f32[2]     weight   no: Floor: it is flat between its steps" in shown

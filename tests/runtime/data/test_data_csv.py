@@ -169,3 +169,10 @@ def test_a_gzip_bomb_is_not_unpacked(tmp_path, refused, monkeypatch):
     assert "more than 200 times its size" in refused("csv", "a.csv", records=X)
     (tmp_path / "one.csv.gz").write_bytes(gzip.compress(b"x" * (8 << 20)))  # one line
     assert "more than 200 times its size" in refused("csv", "one.csv", records=X)
+
+
+def test_spaces_after_the_delimiter(tmp_path, load):
+    (tmp_path / "a.csv").write_text('"y", "x"\n1, "0.5"\n 2, 3\n')
+    assert load("csv", "a.csv", records=BOTH).arrays["x"].tolist() == [0.5, 3.0]
+    (tmp_path / "b.csv").write_text("y\tx\n1\t0.5\n")
+    assert load("csv", "b.csv", records=BOTH, delimiter="\t").arrays["x"].tolist() == [0.5]
