@@ -46,15 +46,15 @@ def cut(tokens: list[Token], file: str) -> list[Segment]:
     The second rule finds the next declaration after a bracket that is never closed.
     """
     starts = [0] if tokens else []
-    depth = 0
+    opened: list[str] = []
     for at, token in enumerate(tokens):
-        if at and token.text in FOLLOWERS and _begins(tokens, at, depth, tokens[starts[-1]].span.column, starts[-1]):
+        if at and _begins(tokens, at, len(opened), starts[-1]):
             starts.append(at)
-            depth = 0
+            opened = []
         elif token.text in ("(", "[", "{"):
-            depth += 1
+            opened.append(token.text)
         elif token.text in _PAIRS:
-            depth = max(0, depth - 1)
+            _close(opened, _PAIRS[token.text])
     segments = []
     for start, stop in zip(starts, [*starts[1:], len(tokens)], strict=True):
         following = tokens[stop] if stop < len(tokens) else None
@@ -62,16 +62,40 @@ def cut(tokens: list[Token], file: str) -> list[Segment]:
     return segments
 
 
-def _begins(tokens: list[Token], at: int, depth: int, column: int, start: int) -> bool:
+def _close(opened: list[str], opener: str) -> None:
+    """Take the partner of a closing bracket from those that are open, and what a brace leaves open inside."""
+    depth = len(opened) - 1
+    while depth >= 0 and opened[depth] not in (opener, "{"):
+        depth -= 1
+    if depth >= 0 and opened[depth] == opener:
+        del opened[depth:]
+
+
+def _begins(tokens: list[Token], at: int, depth: int, start: int) -> bool:
     token, before = tokens[at], tokens[at - 1]
+    outer = token.first and token.span.column <= tokens[start].span.column
+    if token.text not in FOLLOWERS:
+        return outer and depth == 0 and _unknown(tokens, at)
     named = at + 1 < len(tokens) and (tokens[at + 1].type == "NAME" or tokens[at + 1].word is not None)
     whole = named and at + 2 < len(tokens) and tokens[at + 2].text in FOLLOWERS[token.text]
-    if token.first and token.span.column <= column and (whole or depth == 0):
+    if outer and (whole or depth == 0):
         return True
-    operand = before.type in ("NAME", "INT", "FLOAT", "STRING", BAD) or before.word or before.text in _PAIRS
-    if depth > 0 or not operand:
+    if depth > 0 or not (_operand(before) or before.word):
         return False
     return named and (before.text not in _JOINTS or (whole and at - 1 != start))
+
+
+def _unknown(tokens: list[Token], at: int) -> bool:
+    """`trian net`, `def f`: two names in a row that can only be a declaration with a word of its own."""
+    following = tokens[at + 1] if at + 1 < len(tokens) else None
+    if following is None or following.first or tokens[at - 1].word is not None:
+        return False
+    names = all(each.type == "NAME" and each.word is None for each in (tokens[at], following))
+    return names and _operand(tokens[at - 1])
+
+
+def _operand(token: Token) -> bool:
+    return token.type in ("NAME", "INT", "FLOAT", "STRING", BAD) or token.text in _PAIRS
 
 
 def unclosed(tokens: Sequence[Token]) -> set[int]:

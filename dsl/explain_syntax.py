@@ -7,15 +7,16 @@ knowledge of what it would have taken.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 
 from dlc.dsl.ast import Span
-from dlc.dsl.automaton import Failure
+from dlc.dsl.automaton import Failure, drive
 from dlc.dsl.declarations import FOLLOWERS, Segment
-from dlc.dsl.diagnostics import Diagnostic, Label, nearest
+from dlc.dsl.diagnostics import Diagnostic, Edit, Label, nearest
 from dlc.dsl.grammar import grammar
 from dlc.dsl.syntax_errors import Mistake, keyed
-from dlc.dsl.tokens import END, Token
+from dlc.dsl.tokens import END, Token, end_token
 
 _STATEMENTS = ("INPUT", "PARAM", "STATE", "NEXT", "RETURN", "YIELD", "RAGGED", "FREEZE", "LOAD", "ASSERT")
 _OTHER_NAMES = {"input": "x", "param": "weight", "state": "situation", "next": "following", "return": "result"}
@@ -25,6 +26,9 @@ _CLOSER = {"{": "}", "(": ")", "[": "]"}
 _WHAT = {"SUM_OP": "a sum", "MUL_OP": "a product", "_POW": "a power", "CMP": "a comparison"}
 _FOREIGN = {"def": "fn", "function": "fn", "func": "fn", "class": "block", "layer": "block", "module": "block"}
 _FOREIGN |= {"model": "net", "network": "net", "const": "let", "var": "let", "from": "use", "dataset": "data"}
+_FOREIGN_STATEMENTS = {"output": "return", "weight": "param", "parameter": "param", "buffer": "state"}
+_SECTIONS = ("augment", "group", "metrics")
+_ELEMENT = re.compile(r"b?f\d+|[iu]\d+|bool")
 _BINARY = {"SUM_OP", "MUL_OP", "CMP", "_POW", "AND", "OR", "IF", "DOT", "LPAR", "LSQB", "__ANON_1", "__ANON_0"}
 _KINDS = {"NAME": "a name", "STRING": "a text in double quotes", "INT": "a whole number", END: "the end of the file"}
 
@@ -33,7 +37,10 @@ def explain(failure: Failure, segment: Segment) -> Diagnostic:
     """The diagnostic for one syntax error."""
     return (
         _bracket(failure, segment)
+        or _unfinished(failure)
         or _keyword(failure)
+        or _typed(failure)
+        or _misspelt(failure)
         or _known(failure)
         or _outside(failure)
         or _expected(failure, segment)
@@ -60,6 +67,71 @@ def _bracket(failure: Failure, segment: Segment) -> Diagnostic | None:
         opened = (Label(failure.tokens[inner].span, "opened here"),)
         return Diagnostic("E0115", "a bracket is not closed", here, opened)
     return None
+
+
+def _unfinished(failure: Failure) -> Diagnostic | None:
+    """A statement still wants a value, and the first word of the next one was taken for it."""
+    read = [*failure.tokens[: failure.at], failure.token]
+    for at in range(failure.at - 1, max(failure.at - 4, 0), -1):
+        word, then = read[at : at + 2]
+        named = word.first and then is failure.token and then.text in ("=", ":")
+        if word.type != "NAME" or not (named or (word.word in _STATEMENTS and (word.first or _is_atom(then)))):
+            continue
+        before = drive(read[:at], end_token(read[:at], ""))
+        wanted = _wanted(before.accepted()) if isinstance(before, Failure) else ""
+        if wanted in ("a value", "a stage", "a name"):
+            return _missing(wanted, read[at - 1], word)
+    return None
+
+
+def _missing(wanted: str, before: Token, here: Token) -> Diagnostic:
+    message = f"{wanted} is missing after `{_short(before)}`"
+    return Diagnostic("E0113", message, Label(here.span, f"expected {wanted} before this"))
+
+
+def _typed(failure: Failure) -> Diagnostic | None:
+    """A value after the `:` of a name, where its type stands."""
+    token, tokens, at = failure.token, failure.tokens, failure.at
+    colon = at - 1 if at and tokens[at - 1].text == ":" else at - 2
+    if colon < 1 or tokens[colon].text != ":" or tokens[colon - 1].type != "NAME":
+        return None
+    accepted, name = failure.accepted(), tokens[colon - 1].text
+    if colon == at - 1:
+        found = accepted == {"NAME", "LSQB"} and (_begins_value(token) or token.type == "SUM_OP")
+    else:
+        found = token.type in _BINARY and "LPAR" not in accepted
+    if not found:
+        return None
+    if token.text == "(" and _ELEMENT.fullmatch(tokens[at - 1].text):
+        label = Label(token.span, "expected `[`")
+        return Diagnostic("E0118", "the sizes of a type stand in square brackets", label)
+    value = _short(token) if _is_atom(token) else f"{tokens[at - 1].text}(...)" if token.text == "(" else "..."
+    label = Label(tokens[colon].span, "after this stands a type")
+    message, help_ = f"`{name}` is given a value with `=`", f"write `=`: `{name} = {value}`"
+    return Diagnostic("E0118", message, label, help=help_, edit=Edit(tokens[colon].span, " ="))
+
+
+def _misspelt(failure: Failure) -> Diagnostic | None:
+    """Two words in a row, of which the first begins no statement."""
+    tokens, at = failure.tokens, failure.at
+    known = _table().get(failure.key)
+    if known is not None and known.code == "E0112" and failure.token.type in ("INT", "FLOAT", "STRING"):
+        return _no_statement(tokens[at - 1], sure=False)
+    two = at >= 2 and tokens[at - 2].type == tokens[at - 1].type == "NAME"
+    if not two or tokens[at - 2].text in _SECTIONS or not {"LBRACE"} <= failure.accepted() <= {"LBRACE", "LSQB", "DOT"}:
+        return None
+    return _no_statement(tokens[at - 2], sure=True)
+
+
+def _no_statement(word: Token, *, sure: bool) -> Diagnostic | None:
+    words = [each.lower() for each in _STATEMENTS]
+    near = nearest(word.text, [*words, *_SECTIONS, *_FOREIGN_STATEMENTS]) or word.text
+    meant = _FOREIGN_STATEMENTS.get(near, near if near != word.text else None)
+    if meant is None and not sure:
+        return None
+    label = f"did you mean `{meant}`?" if meant else "expected " + _either(["`name = ...`", *sorted(words)])
+    edit = Edit(word.span, meant) if meant else None
+    return Diagnostic("E0101", f"`{word.text}` does not begin a statement", Label(word.span, label), edit=edit)
 
 
 def _outside(failure: Failure) -> Diagnostic | None:
@@ -185,8 +257,7 @@ def _expected(failure: Failure, segment: Segment) -> Diagnostic:
     if "ELSE" in accepted and "INT" not in accepted:
         return Diagnostic("E0113", "an `if` needs its `else`", Label(token.span, "expected `else` before this"))
     if wanted in ("a value", "a stage") and before and not _begins_value(token):
-        message = f"{wanted} is missing after `{_short(before)}`"
-        return Diagnostic("E0113", message, Label(token.span, f"expected {wanted} before this"))
+        return _missing(wanted, before, token)
     if "NAME" in accepted and token.word is not None and "INT" not in accepted:
         message = f"`{token.text}` is a reserved word and cannot be a name here"
         return Diagnostic("E0108", message, Label(token.span, "expected a name"))
@@ -224,7 +295,11 @@ def _either(parts: list[str]) -> str:
 
 
 def _begins_value(token: Token) -> bool:
-    return token.type in ("NAME", "INT", "FLOAT", "STRING") or token.word is not None or token.text in ("(", "[")
+    return _is_atom(token) or token.word is not None or token.text in ("(", "[")
+
+
+def _is_atom(token: Token) -> bool:
+    return token.type in ("NAME", "INT", "FLOAT", "STRING")
 
 
 def _short(token: Token) -> str:

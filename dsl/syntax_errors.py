@@ -143,6 +143,16 @@ MISTAKES: tuple[Mistake, ...] = (
     ),
     Mistake(
         "E0113",
+        "the body of a `{word}` stands in braces",
+        "expected `{{` before this",
+        None,
+        _each(
+            ("net n <next>", "data d <next>", "infer i <next>", "search s <next>", "train n on d <next>"),
+            next=("x", "input", "param", "state", "return", "freeze", "load"),
+        ),
+    ),
+    Mistake(
+        "E0113",
         "`{before}` needs a name",
         "expected a name before this",
         None,

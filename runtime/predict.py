@@ -254,10 +254,7 @@ def told(name: str, value: Array, classes: Sequence[str] | None = None) -> list[
     lines = []
     for at, row in enumerate(exact[:ROWS]):
         label = f"{name}[{at}]" if len(exact) > 1 else name
-        best, *others = (
-            f"{classes[each]} ({row[each]:.1%})"
-            for each in np.argsort(-row, kind="stable")[:CHOICES]
-        )
+        best, *others = (f"{classes[each]} ({row[each]:.1%})" for each in np.argsort(-row, kind="stable")[:CHOICES])
         lines.append(f"{label}: {best}{', then ' + ', '.join(others) if others else ''}")
     more = len(exact) - len(lines)
     return [*lines, *([f"and {more} more"] if more else []), *([] if shares else ["percentages by softmax"])]

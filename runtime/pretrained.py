@@ -27,7 +27,7 @@ from dlc.runtime.errors import InputError
 
 PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 CONVERT = (
-    "convert it once, where PyTorch is: python -c \"import torch; from safetensors.torch import save_file; "
+    'convert it once, where PyTorch is: python -c "import torch; from safetensors.torch import save_file; '
     "save_file(torch.load('{name}', weights_only=True), '{stem}.safetensors')\""
 )
 MOST_LINES = 12

@@ -289,7 +289,7 @@ def _accumulates(compiled: Compiled, total: int, view: View) -> None:
     """Raises InputError for a run that ends before its weights move once; a note says which steps move none."""
     parts = compiled.settings.get("accumulate", 1)
     if parts > total:
-        text = f"`accumulate = {parts}`, and the run has {total} steps: the weights of `{compiled.run}` would never move"
+        text = f"`accumulate = {parts}`, and `{compiled.run}` has {total} steps: its weights would never move"
         raise InputError(text, "give it more --epochs or --steps, or accumulate fewer steps")
     if total % parts:
         view.note(f"the last {total % parts} of {total} steps move no weights: `accumulate = {parts}`")

@@ -165,7 +165,9 @@ def data(
     output: Annotated[
         str | None,
         typer.Option(
-            "-o", "--output", metavar="FILE.png",
+            "-o",
+            "--output",
+            metavar="FILE.png",
             help="Where the picture goes. Without it: FILE.DATA.png in the folder sheets of the user's cache.",
             show_default=False,
         ),

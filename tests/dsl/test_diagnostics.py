@@ -134,6 +134,39 @@ def test_a_brace_left_open_does_not_swallow_the_next_declaration() -> None:
     assert problems("net a {\n  y = 3\n\nnet b {\n  z = 3 +\n}\n") == [("E0115", 4, 1), ("E0113", 6, 1)]
 
 
+def test_a_misspelt_declaration_after_a_broken_one_has_its_own_error() -> None:
+    text = "net a {\n  retrun x\n}\ntrian a on d {\n  loss = 3\n}\nnet g\n  return x\n}\n"
+    text += "def f(x): return x\nlet a = (3\n"
+    assert problems(text) == [("E0101", 2, 3), ("E0114", 4, 1), ("E0113", 8, 3), ("E0114", 10, 1), ("E0116", 11, 11)]
+
+
+def test_a_bracket_left_open_inside_a_closed_brace_does_not_hide_the_next_declaration() -> None:
+    text = "net f {\n  input x: f32[B, 4\n  return x\n}\nnet g\n  return x\n}\n"
+    assert problems(text) == [("E0115", 3, 3), ("E0113", 6, 3)]
+
+
+def test_a_stray_brace_does_not_cut_the_rest_of_its_body() -> None:
+    assert problems("net a {\n  y = f(x) }\n  group z { }\n}\n") == [("E0114", 3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("text", "repaired"),
+    [
+        ('data d { train: csv("a") }', 'data d { train = csv("a") }'),
+        ("train n on d { batch: 16 }", "train n on d { batch = 16 }"),
+        ("net n { inptu x: f32[B] return x }", "net n { input x: f32[B] return x }"),
+        ("net n { input x: f32[B] retrun 3 }", "net n { input x: f32[B] return 3 }"),
+    ],
+)
+def test_a_repair_that_is_certain(text: str, repaired: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        parse(text, "x.net")
+    (edit,) = (diagnostic.edit for diagnostic in caught.value.diagnostics)
+    assert edit is not None
+    assert text[: edit.span.column - 1] + edit.replacement + text[edit.span.end_column - 1 :] == repaired
+    parse(repaired, "x.net")
+
+
 def test_lexical_and_syntax_errors_come_together() -> None:
     assert problems("let a = 'x'\nlet b = 3 +\nlet c = $\n") == [("E0102", 1, 9), ("E0116", 3, 1), ("E0102", 3, 9)]
 
@@ -172,6 +205,31 @@ def test_no_flood() -> None:
         ("let x = 1;", "E0102", 10, "is not part of the language"),
         ("train n on d { batch = 16, epochs = 3 }", "E0118", 26, "no comma stands between statements"),
         ("net n { y = x -> f, z = y }", "E0118", 19, "no comma stands between statements"),
+        ("net n { y = x -> relu -> return y }", "E0113", 26, "a stage is missing after `->`"),
+        ("net n { y = x + return y }", "E0113", 17, "a value is missing after `+`"),
+        ("net n { y = x + return 3 }", "E0113", 17, "a value is missing after `+`"),
+        ("net n { y = return f(x) }", "E0113", 13, "a value is missing after `=`"),
+        ("net n { y = x. return y }", "E0113", 16, "a name is missing after `.`"),
+        ("net n { y = x -> ragged T by l }", "E0113", 18, "a stage is missing after `->`"),
+        ("net n { y = x +\nz = y }", "E0113", 1, "a value is missing after `+`"),
+        ("net n { y = x ->\nz: f32 = y }", "E0113", 1, "a stage is missing after `->`"),
+        ("net n { y = x + next -> 3 }", "E0118", 25, "a stage cannot be a plain value"),
+        ("net n { y = x return y z }", "E0112", 24, "a value needs a name"),
+        ('data d { train: csv("a") }', "E0118", 15, "`train` is given a value with `=`"),
+        ("train n on d { optimizer: SGD(0.1) }", "E0118", 25, "`optimizer` is given a value with `=`"),
+        ("train n on d { loss: a + b }", "E0118", 20, "`loss` is given a value with `=`"),
+        ("train n on d { lr: -1 }", "E0118", 18, "`lr` is given a value with `=`"),
+        ("let a: 3", "E0118", 6, "`a` is given a value with `=`"),
+        ("net n { input x: f32(B, 3) return x }", "E0118", 21, "stand in square brackets"),
+        ("block B -> f(3) = relu", "E0118", 13, "after a block's `->` stand types"),
+        ("net n { y = x[a: b c] }", "E0113", 20, "a comma is missing"),
+        ("net n { retrun f(x) }", "E0101", 9, "`retrun` does not begin a statement"),
+        ("net n { output y }", "E0101", 9, "`output` does not begin a statement"),
+        ("net n { foo bar: f32 }", "E0101", 9, "`foo` does not begin a statement"),
+        ("net n { group a = 3 }", "E0101", 17, "`=` cannot stand here"),
+        ("net n { h 3 }", "E0112", 9, "a value needs a name"),
+        ("net n input x: f32 }", "E0113", 7, "the body of a `net` stands in braces"),
+        ("train n on d loss = 3 }", "E0113", 14, "the body of a `train` stands in braces"),
     ],
 )
 def test_messages(text: str, code: str, column: int, words: str) -> None:
