@@ -74,9 +74,12 @@ def derivative(
         outputs |= {name + GRADIENT: value for name, value in gradients.items()}
         if second:
             parts = []
+            kinds = {value.dtype for value in gradients.values()}
+            widest = kinds.pop() if len(kinds) == 1 else "f64" if "f64" in kinds else "f32"
             for name, value in gradients.items():
                 product = value * builder.input(name + VECTOR, value.type)
-                parts.append(op.ReduceSum(product, keepdims=0) if product.shape else product)
+                part = op.ReduceSum(product, keepdims=0) if product.shape else product
+                parts.append(part if part.dtype == widest else op.Cast(part, to=widest))
             total = parts[0] if len(parts) == 1 else op.Sum(*parts)
             outputs |= {name + PRODUCT: private.Gradient(total, value) for name, value in wanted}
     return builder.graph(graph.name, outputs), weights

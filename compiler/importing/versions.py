@@ -242,6 +242,14 @@ def _(a: Application) -> None:
     a.attributes["coordinate_transformation_mode"] = "output_half_pixel"
 
 
+@before(99, "Resize")
+def _(a: Application) -> None:
+    """Axes from the front: of negative ones ONNX Runtime 1.31 takes the sizes as they stand, whatever the policy."""
+    axes, rank = a.attributes.get("axes"), a.input(0).type.rank
+    if axes is not None and all(-rank <= axis < rank for axis in axes):
+        a.attributes["axes"] = tuple(axis % rank for axis in axes)
+
+
 @before(99, "Range")
 def _(a: Application) -> None:
     """ONNX Runtime takes vectors of one element for scalars, and ONNX's own function bodies rely on that."""

@@ -124,12 +124,17 @@ def _layer_norm(call: Call) -> list[Type]:
     x = expect(call, 0, FLOATS)
     axis = normal_axis(call.op, call.get("axis", -1), x.rank)
     for index in (1, 2):
-        if (index == 1 or call.has(index)) and call.type(index) != x.with_shape(x.shape[axis:]):
+        if (index == 1 or call.has(index)) and not _stretches(call.type(index), x):
             raise IllTyped(
                 f"LayerNormalization of {x}: {x.with_shape(x.shape[axis:])} is expected, not {call.type(index)}"
             )
     statistics = Type("f64" if x.dtype == "f64" else "f32", (*x.shape[:axis], *(1,) * (x.rank - axis)))
     return [x, statistics, statistics][: call.outputs]
+
+
+def _stretches(part: Type, x: Type) -> bool:
+    pairs = zip(reversed(part.shape), reversed(x.shape), strict=False)
+    return part.dtype == x.dtype and part.rank <= x.rank and all(size in (1, dim) for size, dim in pairs)
 
 
 define("LayerNormalization", _layer_norm)
@@ -152,12 +157,17 @@ def _(
 ) -> tuple[Value | None, ...]:  # fmt: skip
     """From the statistics of the forward pass: with r = 1 / deviation, n = (x - mean) * r and h = g * scale,
     dx = (h - mean(h) - n * mean(h * n)) * r. The mean moves by 1 / size with each element, r by -r^2 * n / size."""
-    full = current().add(node.op, node.inputs, node.attributes, outputs=3)
-    mean, inverse = (each if each.dtype == x.dtype else op.Cast(each, to=x.dtype) for each in full.outputs[1:])
     axis %= x.type.rank
-    inner, outer = range(axis, x.type.rank), range(axis)
+    inner = range(axis, x.type.rank)
     elements = count(product(x.shape[axis:]), x)
-    normal = (x - mean) * inverse
+    if x.dtype == "f64":  # the operator's own statistics are f32
+        centered = x - reduce_sum(x, *inner) / elements
+        inverse = 1.0 / op.Sqrt(reduce_sum(centered * centered, *inner) / elements + epsilon)
+    else:
+        full = current().add(node.op, node.inputs, node.attributes, outputs=3)
+        mean, inverse = (each if each.dtype == x.dtype else op.Cast(each, to=x.dtype) for each in full.outputs[1:])
+        centered = x - mean
+    normal = centered * inverse
     flows = [each if each is None or each.dtype == x.dtype else op.Cast(each, to=x.dtype) for each in (*gs, None, None)]
     g, to_mean, to_inverse = flows[:3]
     parts: list[Value] = []
@@ -172,5 +182,5 @@ def _(
     dx = sum(parts[1:], parts[0])
     if g is None:
         return dx, None, None
-    to_scale = reduce_sum(g * normal, *outer, keepdims=False)
-    return dx, to_scale, reduce_sum(g, *outer, keepdims=False) if shift is not None else None
+    to_shift = None if shift is None else private.SumTo(g, shape=shift.shape)
+    return dx, private.SumTo(g * normal, shape=scale.shape), to_shift

@@ -180,12 +180,14 @@ def _(g: Value, y: Value, x: Value, reduced: Reduced) -> Value:
 def _(g: Value, y: Value, x: Value, reduced: Reduced) -> Value:
     """Each element gets the product of the others, right where elements are zero too.
 
-    At zeros the second derivative is that of one zero held fixed; away from them it is exact.
+    A single zero among the others is a factor of its own: 0, but with a derivative. So the second derivative is right
+    as well, for any number of zeros.
     """
-    zero = mask(op.Equal(x, 0.0), x)
-    filled = where(op.Equal(x, 0.0), 1.0, x)
+    is_zero = op.Equal(x, 0.0)
+    zero, filled, zeros = mask(is_zero, x), where(is_zero, 1.0, x), where(is_zero, x, 0.0)
     others = reduced.total(zero) - zero  # how many of the other elements are zero
-    return where(op.Equal(others, 0.0), g * reduced.over("ReduceProd", filled) / filled, 0.0)
+    factor = where(op.Equal(others, 0.0), 1.0, where(op.Equal(others, 1.0), reduced.total(zeros) - zeros, 0.0))
+    return g * factor * reduced.over("ReduceProd", filled) / filled
 
 
 @_reducing("ReduceL1")
