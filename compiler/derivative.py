@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,11 +46,12 @@ def derivative(
 
     Returns the graph, not yet differentiated, and the weights that became inputs. Raises Underivable.
     """
-    weights = [name for name in dict.fromkeys(wrt) if name in model.weights]
+    weights = [name for name in dict.fromkeys((*wrt, of)) if name in model.weights]
     graph = model.inlined(keep=weights)
     known = _named(graph)
-    target = _value(known, of, "--of")
-    wanted = [(name, _value(known, name, "--wrt")) for name in dict.fromkeys(wrt)]
+    held = {graph.names[node.output] for node in graph.nodes if node.op == "Constant" and node.output in graph.names}
+    target = _value(known, held, of, "--of")
+    wanted = [(name, _value(known, held, name, "--wrt")) for name in dict.fromkeys(wrt)]
     if not wanted:
         raise Underivable("nothing to differentiate by: name weights or inputs with --wrt")
     for name, value in ((of, target), *wanted):
@@ -140,7 +141,9 @@ def _named(graph: Graph) -> dict[str, Value]:
     return named | {name: value for name, value in graph.outputs.items() if name not in named}
 
 
-def _value(known: dict[str, Value], name: str, flag: str) -> Value:
+def _value(known: dict[str, Value], held: Collection[str], name: str, flag: str) -> Value:
+    if name not in known and name in held:
+        raise Underivable(f"{flag}: {name} is a constant of the model and no weight: a Constant node, a bound, a scale")
     if name not in known:
         guess = nearest(name, known)
         hint = f"; did you mean {guess}?" if guess else ""

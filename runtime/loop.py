@@ -134,7 +134,7 @@ class Loop:
         for name, value in scalars.items():
             self._stepper.scalars[name][...] = value
         self._follow_plateaus()
-        with MetricsLog(folder.metrics, self.done or None) as self._log, StopRequest() as stop:
+        with MetricsLog(folder.metrics, self.done or None, display.note) as self._log, StopRequest() as stop:
             if self._begin:
                 self._save(last=False)
             over = False

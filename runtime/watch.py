@@ -70,7 +70,7 @@ class Watch:
             return
         try:
             if self._log is None:
-                self._open()
+                self._open(note)
             assert self._log is not None
             inputs = self._stepper.inputs()
             found = self._session.run(self._names, {name: inputs[name] for name in self._reads})
@@ -94,12 +94,12 @@ class Watch:
         if self._layers:
             note("\n".join(table(self._layers)))
 
-    def _open(self) -> None:
+    def _open(self, note: Note) -> None:
         device, threads, resume_step = self._opening
         self._session = open_session(self._model(), device, threads, spinning=False)
         self._names = [each.name for each in self._session.get_outputs()]
         self._reads = [each.name for each in self._session.get_inputs()]
-        self._log = MetricsLog(self._path, resume_step)
+        self._log = MetricsLog(self._path, resume_step, note)
         for record in read_log(self._path) if resume_step else ():
             self._symptoms.see(layers_of(record.values))
 

@@ -1,7 +1,9 @@
 """`accumulate = n`: the weights move at every n-th step only, by the mean of the n gradients since.
 
-So a batch that does not fit into memory is taken in n parts. A step is one part, and `step` counts parts. The sums of
-gradients are carried like the states of the optimizer, so that every host that can run a step can accumulate.
+So a batch that does not fit into memory is taken in n parts. A step is one part, and `step` counts parts. A remainder
+at the end of a run, fewer than n steps, moves nothing: `dlc train` says so before it begins, and its sums are in the
+last checkpoint for a run that goes on. The sums of gradients are carried like the states of the optimizer, so that
+every host that can run a step can accumulate.
 """
 
 from __future__ import annotations

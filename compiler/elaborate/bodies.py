@@ -51,7 +51,7 @@ def run(
                     statement_of(e, statement, frame)
         except Problem as problem:
             e.report.add(problem, statement.span)
-            if isinstance(statement, ast.Assert):
+            if isinstance(statement, ast.Assert | ast.Input):
                 return POISON  # what follows relies on it
             if isinstance(statement, ast.Param | ast.State):  # its name is known all the same
                 frame.scope.names.setdefault(statement.name.text, Binding(POISON, statement.name.span))
@@ -177,12 +177,14 @@ def _carried(
             raise Problem("E0205", f"`{name.text}` needs a type", f"it begins as {describe(value)}")
         type = value.type if isinstance(value, Value) else Type(e.mode.working, ())
     if name.text not in frame.owner.parameters and where in e.parameters and e.optimizer is None:
+        first = e.parameters[where].span
+        again = "each turn makes a part of its own: leave out the `as`" if first == e.report.shown(span) else None
         raise Problem(
             "E0202",
             f"two parts have the address `{where}`",
             "this is the second",
-            secondary=(Label(e.parameters[where].span, "the first"),),
-            help="give one of them another name with `as`",
+            secondary=(Label(first, "the first"),),
+            help=again or "give one of them another name with `as`",
         )
     frame.owner.parameters[name.text] = where
     return e.parameter(where, type, role, lambda: expressions.evaluate(e, init, frame), e.report.shown(span))
@@ -200,6 +202,9 @@ def _next(e: Elaborator, statement: ast.Next, frame: Frame) -> None:
         return
     for bind in statement.binds:
         address = frame.owner.parameters.get(bind.name.text)
+        binding = frame.scope.find(bind.name.text)
+        if address is None and binding is not None and binding.value is POISON:
+            continue  # its own mistake has been told
         if address is None:
             guess = nearest(bind.name.text, frame.owner.parameters)
             raise Problem(

@@ -118,6 +118,7 @@ def give(
     own = frame.scope.find(name.text)
     if own is None and frame.module.scope.get(name.text) is not None and not frame.library:
         own = Binding(POISON, getattr(frame.module.scope[name.text], "name", name).span)
+        frame.scope.names[name.text] = Binding(value, name.span, instance, made_by)  # what follows means this one
     if own is not None and own.span is not None:
         problem = Problem(
             "E0202",

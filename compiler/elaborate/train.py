@@ -47,6 +47,7 @@ def elaborate(e: Elaborator, section: ast.Train) -> Run:
     with_scalars(e, frame.scope)
     _statements(e, section, frame, run)
     _check_used(e, frame, run)
+    _check_moves(e, section, run)
     if isinstance(batch, int) and not e.report.failed and run.settings.get("batch") != batch:
         text = f"`{section.net.text}` takes {batch} at a time"
         e.report.add(Problem("E0601", text, help=f"write `batch = {batch}`"), section.net.span)
@@ -110,6 +111,16 @@ def _points(statement: ast.Statement) -> bool:
     if isinstance(statement, ast.Section):
         return statement.name.text == "group"
     return isinstance(statement, ast.Freeze | ast.Load)
+
+
+def _check_moves(e: Elaborator, section: ast.Train, run: Run) -> None:
+    """Weights that move at every n-th step only move before a run of known length ends."""
+    parts, steps = run.settings.get("accumulate", 1), run.settings.get("steps")
+    if steps is None or parts <= steps:
+        return
+    text = f"`accumulate = {parts}`, and this run has `steps = {steps}`: its weights would never move"
+    given = next(each for each in section.body if isinstance(each, ast.Assign) and each.names[0].text == "accumulate")
+    e.report.add(Problem("E0303", text, help="give it more steps, or accumulate fewer"), given.value.span)
 
 
 def _check_used(e: Elaborator, frame: Frame, run: Run) -> None:

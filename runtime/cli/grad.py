@@ -28,7 +28,10 @@ def grad(
     if out.suffix.lower() != ONNX:
         raise UsageError(f"expected the name of an {ONNX} file for -o, found {output}")
     loaded = load(model)
-    names = [name.strip() for each in wrt for name in each.split(",") if name.strip()]
+    if out.exists() and out.samefile(model):
+        raise UsageError(f"-o {output} would overwrite the model itself", "name another file")
+    named = {*loaded.values, *loaded.weights, *loaded.graph.input_names}
+    names = [name.strip() for each in wrt for name in ([each] if each in named else each.split(",")) if name.strip()]
     target = of or _only(loaded, model)
     try:
         graph, weights = derivative(loaded, target, names, cotangent=cotangent, second=second)

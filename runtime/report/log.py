@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -33,12 +34,15 @@ class MetricsLog:
     """Appends to `path`. With `resume_step`, the steps done at the checkpoint, later lines are cut off first.
 
     Without it the log starts empty. A line for the same step and split as one that the cut kept (an evaluation
-    repeated after resuming) is not written again. Raises RunError if the file cannot be written.
+    repeated after resuming) is not written again. Lines that are damaged are left out: the file that has them is kept
+    beside it, and `note` is told. Raises RunError if the file cannot be written.
     """
 
-    def __init__(self, path: Path, resume_step: int | None = None) -> None:
+    def __init__(
+        self, path: Path, resume_step: int | None = None, note: Callable[[str], None] = lambda text: None
+    ) -> None:
         self._path = path
-        kept = [] if resume_step is None else [r for r in read_log(path, missing_ok=True) if r.step <= resume_step]
+        kept = [] if resume_step is None else [r for r in _rescued(path, note) if r.step <= resume_step]
         self._repeatable = {(record.step, record.split) for record in kept if record.step == resume_step}
         write_atomically(path, [_line(record) for record in kept])
         try:
@@ -77,16 +81,45 @@ def read_log(path: Path, missing_ok: bool = False) -> list[Record]:
 
     Raises InputError if the file cannot be read or another line is not a record.
     """
+    records, damaged = _records(path, _content(path, missing_ok))
+    if damaged:
+        raise InputError(damaged[0])
+    return records
+
+
+def _rescued(path: Path, note: Callable[[str], None]) -> list[Record]:
+    """The records that can be read: a run needs none of them to go on."""
+    content = _content(path, missing_ok=True)
+    records, damaged = _records(path, content)
+    if damaged:
+        aside = _free(path)
+        write_atomically(aside, [content])
+        more = f", and {len(damaged) - 1} more" if len(damaged) > 1 else ""
+        note(f"{damaged[0]}{more}; left out, and the damaged file is kept as {aside.name}")
+    return records
+
+
+def _free(path: Path) -> Path:
+    """A name beside `path` that no file has."""
+    names = (path.with_name(f"{path.stem}.damaged{number}{path.suffix}") for number in itertools.count(1))
+    return next(name for name in names if not name.exists())
+
+
+def _content(path: Path, missing_ok: bool) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         if missing_ok:
-            return []
+            return b""
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
         raise InputError(disk_error("read", path, error).message) from error
+
+
+def _records(path: Path, content: bytes) -> tuple[list[Record], list[str]]:
+    """The records, and of each line that is none, where it is and why; a half-written last line is neither."""
     *lines, _half = content.split(b"\n")
-    records = []
+    records, damaged = [], []
     for number, line in enumerate(lines, 1):
         try:
             fields = json.loads(line)
@@ -94,8 +127,8 @@ def read_log(path: Path, missing_ok: bool = False) -> list[Record]:
             where = (int(fields["step"]), int(fields["epoch"]), str(fields["split"]))
             records.append(Record(*where, values, float(fields["time"])))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise InputError(f"{path}:{number}: not a line of metrics ({type(error).__name__}: {error})") from None
-    return records
+            damaged.append(f"{path}:{number}: not a line of metrics ({type(error).__name__}: {error})")
+    return records, damaged
 
 
 def _line(record: Record) -> bytes:

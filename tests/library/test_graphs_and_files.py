@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from dlc.compiler.evaluate import evaluate
@@ -65,6 +66,55 @@ def test_an_infer_section_is_another_graph_over_the_same_weights() -> None:
     np.testing.assert_allclose(found["distance"], [expected], rtol=1e-5)
     assert found["match"].tolist() == [expected < 1.5]
     assert {"embed.onnx", "other.onnx", "verify.onnx", "nearest.onnx"} == set(products(program))
+
+
+DRAWN = """
+infer sample {
+  input logits: f32[B, 3], key: i64[]
+  word, key1 = random_choice(logits, key)
+  again, key2 = random_choice(logits, key1)
+  return word, key1, again
+}
+"""
+
+
+def test_random_choice_draws_classes_by_their_shares() -> None:
+    program = Program.of_text(DRAWN)
+    assert program.check() == ()
+    graph = program.inference("sample").graph
+    shares = np.array([0.6, 0.3, 0.1])
+    logits = np.broadcast_to(np.float32(np.log(shares)), (20000, 3))
+    drawn = evaluate(graph, {"logits": logits, "key": np.int64(3)})
+    for name in ("word", "again"):
+        assert drawn[name].dtype == np.int64 and drawn[name].shape == (20000,)
+        np.testing.assert_allclose(np.bincount(drawn[name], minlength=3) / 20000, shares, atol=0.015)
+    together = np.zeros((3, 3))
+    np.add.at(together, (drawn["word"], drawn["again"]), 1 / 20000)
+    np.testing.assert_allclose(together, np.outer(shares, shares), atol=0.015)  # the two are independent
+    same, other = (evaluate(graph, {"logits": logits, "key": np.int64(key)}) for key in (3, 4))
+    assert (same["word"] == drawn["word"]).all() and (other["word"] != drawn["word"]).any()
+    assert other["key1"] != drawn["key1"]
+
+
+def test_random_choice_draws_the_same_in_onnx_runtime() -> None:
+    program = Program.of_text(DRAWN)
+    logits = np.float32(RNG.normal(size=(1000, 3)))
+    logits[0] = [-np.inf, 0, -np.inf]
+    feeds = {"logits": logits, "key": np.int64(11)}
+    session = onnxruntime.InferenceSession(products(program)["sample.onnx"].SerializeToString())
+    found = dict(zip(("word", "key1", "again"), session.run(["word", "key1", "again"], feeds), strict=True))
+    for name, array in evaluate(program.inference("sample").graph, feeds).items():
+        np.testing.assert_array_equal(found[name], array)
+    assert found["word"][0] == 1
+
+
+@pytest.mark.parametrize(("call", "code"), [
+    ("random_choice(x[0, 0], k)", "E0301"), ("random_choice(x, x)", "E0302"), ("random_choice(x, 1)", "E0302"),
+    ("random_choice(x, stack(k, k))", "E0301"),
+])  # fmt: skip
+def test_mistakes_with_random_choice(call: str, code: str) -> None:
+    text = f"infer s {{\n  input x: f32[2, 3], k: i64[]\n  word, k1 = {call}\n  return word, k1\n}}\n"
+    assert problem(text).code == code
 
 
 def test_an_infer_section_reads_parameters_and_records_no_more_than_it_needs() -> None:

@@ -107,6 +107,19 @@ def test_a_run_that_would_never_move_its_weights_is_refused(tiny: Make, tmp_path
         train(in_parts(tiny, 16), "tiny", tmp_path / "run", Options(device="cpu", steps=15), view())
 
 
+@pytest.mark.parametrize(("steps", "refused"), [(15, True), (16, False)])
+def test_it_is_refused_in_the_text_where_that_says_the_steps(tiny: Make, steps: int, refused: bool) -> None:
+    program = tiny(("epochs = 3", f"steps = {steps}\n  accumulate = 16"))
+    if not refused:
+        program.check()
+        return
+    with pytest.raises(SourceError, match=r"`accumulate = 16`, and this run has `steps = 15`") as caught:
+        program.check()
+    (found,) = caught.value.diagnostics
+    where = found.primary.span
+    assert found.code == "E0303" and where.end_column - where.column == len("16")
+
+
 @pytest.mark.parametrize(("steps", "said"), [(6, ["the last 2 of 6 steps move no weights: `accumulate = 4`"]), (8, [])])
 def test_steps_that_move_nothing_in_the_end_are_told(tiny: Make, tmp_path: Path, steps: int, said: list[str]) -> None:
     notes: list[str] = []

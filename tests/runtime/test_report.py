@@ -116,6 +116,17 @@ def test_another_bad_line_is_told(tmp_path: Path, line: str) -> None:
         read_log(tmp_path / "m")
 
 
+def test_damaged_files_do_not_take_each_others_place(tmp_path: Path) -> None:
+    path, notes = tmp_path / "m.jsonl", list[str]()
+    for damage in (b"one\ntwo\n", b"three\n"):
+        write_steps(path, range(1, 3))
+        path.write_bytes(damage + path.read_bytes())
+        MetricsLog(path, 2, notes.append).close()
+        assert seen(path) == [(1, "train"), (2, "train")]
+    assert [(tmp_path / f"m.damaged{n}.jsonl").read_bytes()[:3] for n in (1, 2)] == [b"one", b"thr"]
+    assert "; left out" in notes[1] and ", and 1 more; left out" in notes[0]
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 def test_a_full_disk_is_told(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path / "m")

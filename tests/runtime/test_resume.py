@@ -163,6 +163,26 @@ def test_a_damaged_checkpoint_is_passed_over(tiny: Make, tmp_path: Path) -> None
     same(whole, parts)
 
 
+def test_damaged_lines_of_metrics_are_left_out_and_kept_aside(tiny: Make, tmp_path: Path) -> None:
+    whole = uninterrupted(tiny(), tmp_path / "whole")
+    folder = interrupted(tiny(), tmp_path / "run", 5)
+    metrics = folder / "metrics.jsonl"
+    lines = metrics.read_bytes().splitlines(keepends=True)
+    damaged = b"".join([lines[0], b"{]\n", *lines[2:]])
+    metrics.write_bytes(damaged)
+    notes: list[str] = []
+    resume(folder, view=view(notes=notes))
+    assert (folder / "metrics.damaged1.jsonl").read_bytes() == damaged
+    told = [note for note in notes if "not a line of metrics" in note]
+    assert len(told) == 1 and told[0].endswith("left out, and the damaged file is kept as metrics.damaged1.jsonl")
+    assert told[0].startswith(f"{metrics}:2: ")
+    a, b = (Checkpoints(each).latest() for each in (whole, folder))
+    assert a is not None and b is not None
+    assert all(a.tensors[name].tobytes() == b.tensors[name].tobytes() for name in a.tensors)
+    logs = [[(r.step, r.split, r.values) for r in read_log(each / "metrics.jsonl")] for each in (whole, folder)]
+    assert logs[1] == [logs[0][0], *logs[0][2:]]
+
+
 def test_more_epochs_are_recorded(tiny: Make, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     train(tiny(), "tiny", folder, Options(device="cpu", epochs=1), view())
