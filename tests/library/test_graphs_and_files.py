@@ -100,7 +100,7 @@ def test_random_choice_draws_the_same_in_onnx_runtime() -> None:
     program = Program.of_text(DRAWN)
     logits = np.float32(RNG.normal(size=(1000, 3)))
     logits[0] = [-np.inf, 0, -np.inf]
-    feeds = {"logits": logits, "key": np.int64(11)}
+    feeds = {"logits": logits, "key": np.array(11)}
     session = onnxruntime.InferenceSession(products(program)["sample.onnx"].SerializeToString())
     found = dict(zip(("word", "key1", "again"), session.run(["word", "key1", "again"], feeds), strict=True))
     for name, array in evaluate(program.inference("sample").graph, feeds).items():
@@ -110,7 +110,7 @@ def test_random_choice_draws_the_same_in_onnx_runtime() -> None:
 
 @pytest.mark.parametrize(("call", "code"), [
     ("random_choice(x[0, 0], k)", "E0301"), ("random_choice(x, x)", "E0302"), ("random_choice(x, 1)", "E0302"),
-    ("random_choice(x, stack(k, k))", "E0301"),
+    ("random_choice(x, stack([k, k]))", "E0301"),
 ])  # fmt: skip
 def test_mistakes_with_random_choice(call: str, code: str) -> None:
     text = f"infer s {{\n  input x: f32[2, 3], k: i64[]\n  word, k1 = {call}\n  return word, k1\n}}\n"

@@ -163,17 +163,18 @@ def test_a_damaged_checkpoint_is_passed_over(tiny: Make, tmp_path: Path) -> None
     same(whole, parts)
 
 
-def test_damaged_lines_of_metrics_are_left_out_and_kept_aside(tiny: Make, tmp_path: Path) -> None:
+def test_damaged_lines_of_metrics_are_left_out_and_kept_aside(
+    tiny: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     whole = uninterrupted(tiny(), tmp_path / "whole")
     folder = interrupted(tiny(), tmp_path / "run", 5)
     metrics = folder / "metrics.jsonl"
     lines = metrics.read_bytes().splitlines(keepends=True)
     damaged = b"".join([lines[0], b"{]\n", *lines[2:]])
     metrics.write_bytes(damaged)
-    notes: list[str] = []
-    resume(folder, view=view(notes=notes))
+    resume(folder, view=view())
     assert (folder / "metrics.damaged1.jsonl").read_bytes() == damaged
-    told = [note for note in notes if "not a line of metrics" in note]
+    told = [line for line in "".join(capsys.readouterr()).splitlines() if "not a line of metrics" in line]
     assert len(told) == 1 and told[0].endswith("left out, and the damaged file is kept as metrics.damaged1.jsonl")
     assert told[0].startswith(f"{metrics}:2: ")
     a, b = (Checkpoints(each).latest() for each in (whole, folder))

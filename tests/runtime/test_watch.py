@@ -146,7 +146,7 @@ def test_resuming_goes_on_with_the_log(tiny: Make, tmp_path: Path) -> None:
 
 
 def test_a_look_that_fails_does_not_end_the_run(tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self: Watch) -> None:
+    def broken(self: Watch, note: Any) -> None:
         raise ValueError("no such thing")
 
     monkeypatch.setattr(Watch, "_open", broken)
