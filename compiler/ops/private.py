@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dlc.compiler.build import current, ints, op, private
-from dlc.compiler.dims import Dim, Polynomial, Shape, sizes_of
+from dlc.compiler.dims import Dim, Polynomial, Shape, product, quotient, sizes_of
 from dlc.compiler.graph import Node, Value
 from dlc.compiler.ops.rules import expect, flag, show
 from dlc.compiler.registry import Call, IllTyped, define, evaluate, gradient, lower, no_gradient
@@ -172,9 +172,17 @@ def _(lowering: Any, node: Node, x: Value) -> Any:
     if 0 in shape:
         return op.Reshape(x, lowering.shape(shape), allowzero=1)
     target = [_dim_code(dim, x.shape[i : i + 1]) for i, dim in enumerate(shape)]
+    if target.count(-1) == 1 and not _divides(x.type.size, shape, target):
+        return op.Reshape(x, lowering.shape(shape), declared=(node.output.type,))
     if target.count(-1) > 1:
         return op.Reshape(x, lowering.shape(shape))
     return op.Reshape(x, ints(*target))
+
+
+def _divides(size: Dim, shape: Shape, target: Sequence[int]) -> bool:
+    """Whether the number of elements says what the one dimension without a code is."""
+    others = product([dim for dim, code in zip(shape, target, strict=True) if code != -1])
+    return others != 0 and quotient(size, others) * others == size
 
 
 def _dim_code(dim: Dim, same_place: Shape) -> int:
