@@ -181,6 +181,9 @@ def quotient(numerator: Dim, divisor: Dim, ceiling: bool = False) -> Dim:
     return _of_atom(Quotient(whole, divisor, ceiling))
 
 
+_LARGEST = 1 << 31  # a divisor that a run can still divide by, with every product on the way
+
+
 def _reduced(numerator: Polynomial, divisor: int) -> Dim:
     """The floor of a division in its least form: `(2*H + 1)//4` is `H//2`, and `(H//2 + 1)//2` is `(H + 2)//4`."""
     common = gcd(divisor, *(coefficient for monomial, coefficient in numerator.terms if monomial))
@@ -189,7 +192,7 @@ def _reduced(numerator: Polynomial, divisor: int) -> Dim:
     inner = [m for m, _ in numerator.terms for atom, _ in m if isinstance(atom, Quotient)]
     if len(inner) == 1 and dict(numerator.terms)[inner[0]] == 1 and len(inner[0]) == 1 and inner[0][0][1] == 1:
         atom = inner[0][0][0]
-        if isinstance(atom, Quotient) and isinstance(atom.divisor, int):
+        if isinstance(atom, Quotient) and isinstance(atom.divisor, int) and divisor * atom.divisor < _LARGEST:
             whole = atom.numerator + (numerator - _of_atom(atom)) * atom.divisor
             return quotient(whole, divisor * atom.divisor)
     return _of_atom(Quotient(numerator, divisor))
