@@ -143,7 +143,8 @@ def _named(graph: Graph) -> dict[str, Value]:
 
 def _value(known: dict[str, Value], held: Collection[str], name: str, flag: str) -> Value:
     if name not in known and name in held:
-        raise Underivable(f"{flag}: {name} is a constant of the model and no weight: a Constant node, a bound, a scale")
+        why = "a Constant node holds it, or an operator reads it as a bound or a scale"
+        raise Underivable(f"{flag}: {name} is a constant of the model and no weight: {why}")
     if name not in known:
         guess = nearest(name, known)
         hint = f"; did you mean {guess}?" if guess else ""

@@ -189,12 +189,11 @@ def _reduced(numerator: Polynomial, divisor: int) -> Dim:
     common = gcd(divisor, *(coefficient for monomial, coefficient in numerator.terms if monomial))
     if common > 1:
         return quotient(_normal({m: c // common for m, c in numerator.terms}), divisor // common)
-    inner = [m for m, _ in numerator.terms for atom, _ in m if isinstance(atom, Quotient)]
-    if len(inner) == 1 and dict(numerator.terms)[inner[0]] == 1 and len(inner[0]) == 1 and inner[0][0][1] == 1:
-        atom = inner[0][0][0]
-        if isinstance(atom, Quotient) and isinstance(atom.divisor, int) and divisor * atom.divisor < _LARGEST:
-            whole = atom.numerator + (numerator - _of_atom(atom)) * atom.divisor
-            return quotient(whole, divisor * atom.divisor)
+    inner = [atom for monomial, _ in numerator.terms for atom, _ in monomial if isinstance(atom, Quotient)]
+    if len(inner) == 1 and isinstance(inner[0].divisor, int) and divisor * inner[0].divisor < _LARGEST:
+        [atom], scale = inner, inner[0].divisor
+        if dict(numerator.terms).get(((atom, 1),)) == 1:
+            return quotient(atom.numerator + (numerator - _of_atom(atom)) * scale, divisor * scale)
     return _of_atom(Quotient(numerator, divisor))
 
 
@@ -245,19 +244,25 @@ def multiples(dim: Dim, atom: Atom, form: Dim) -> Dim:
     >>> multiples(8 * quotient(H, 4), *solved(H - 4 * quotient(H, 4)))
     2*H
     """
-    terms = _terms(form)
-    if isinstance(dim, int) or len(terms) != 1 or terms[0][1] < 2:
+    scale, other = _multiple(form)
+    if isinstance(dim, int) or scale < 2:
         return dim
-    [(monomial, scale)] = terms
     total: Dim = 0
-    for each, coefficient in dim.terms:
-        powers = dict(each)
-        if len(monomial) == 1 and coefficient % scale == 0 and powers.get(monomial[0][0]) == monomial[0][1] == 1:
-            del powers[monomial[0][0]]
+    for monomial, coefficient in dim.terms:
+        powers = dict(monomial)
+        if coefficient % scale == 0 and powers.get(other) == 1:
+            del powers[other]
             total = total + Polynomial(((tuple(powers.items()), coefficient // scale),)) * _of_atom(atom)
         else:
-            total = total + Polynomial(((each, coefficient),))
+            total = total + Polynomial(((monomial, coefficient),))
     return total
+
+
+def _multiple(dim: Dim) -> tuple[int, Atom]:
+    """Of what a dimension is a multiple, if it is one of a single term, and how often; else 0 times."""
+    terms = _terms(dim)
+    alone = len(terms) == 1 and len(terms[0][0]) == 1 and terms[0][0][0][1] == 1
+    return (terms[0][1], terms[0][0][0][0]) if alone else (0, "")
 
 
 def _rebuilt(dim: Dim, leaf: Callable[[Atom], Dim | None]) -> Dim:

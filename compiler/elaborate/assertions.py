@@ -44,8 +44,9 @@ def check(e: Elaborator, statement: ast.Assert, frame: Frame) -> None:
 
 def _parts(condition: ast.Expr) -> tuple[ast.Expr, ...]:
     """What has to hold: each of `a and b`."""
-    both = isinstance(condition, ast.Binary) and condition.ops[0].text == "and"
-    return condition.operands if both and isinstance(condition, ast.Binary) else (condition,)
+    if isinstance(condition, ast.Binary) and condition.ops[0].text == "and":
+        return condition.operands
+    return (condition,)
 
 
 def _judged(e: Elaborator, condition: ast.Expr, frame: Frame) -> Any:
@@ -69,10 +70,10 @@ def _judged(e: Elaborator, condition: ast.Expr, frame: Frame) -> Any:
 
 def _difference(e: Elaborator, condition: ast.Binary, frame: Frame) -> Dim | None:
     """By how much the sides of an equation between sizes differ; None if it is not between sizes."""
-    sides = [expressions.evaluate(e, side, frame) for side in condition.operands]
-    if not all(isinstance(side, int | Polynomial) and not isinstance(side, bool) for side in sides):
+    left, right = (expressions.evaluate(e, side, frame) for side in condition.operands)
+    if isinstance(left, bool) or isinstance(right, bool):
         return None
-    return sides[0] - sides[1]  # type: ignore[no-any-return]
+    return left - right if isinstance(left, int | Polynomial) and isinstance(right, int | Polynomial) else None
 
 
 def _fact(e: Elaborator, condition: ast.Expr, statement: ast.Assert, frame: Frame) -> Fact:
@@ -116,7 +117,7 @@ def supposed(e: Elaborator, value: Any, fact: Fact, name: str) -> Any:
     if shape == value.shape:
         return value
     checked: Value = private.ReshapeTo(value, shape=shape, at_run=1)
-    e.numbered(checked, f"{fact.said}: {name}")
+    e.numbered(checked, f"{fact.said}: {name}")  # as `reason` in runtime/session.py reads it
     return checked
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -229,8 +229,8 @@ class Elaborator:
 
     def numbered(self, value: Value, name: str) -> None:
         """Call a value by a name, or where that is taken by the name with a number."""
-        turns = (f"{name} ({turn})" for turn in count(2))
-        self.label(value, name if name not in self._taken else next(each for each in turns if each not in self._taken))
+        names = chain([name], (f"{name} ({turn})" for turn in count(2)))
+        self.label(value, next(each for each in names if each not in self._taken))
 
     def parameter(self, address: str, type: Type, role: str, init: Any, span: ast.Span) -> Value:
         """The value of a weight or state: an input, or in initial mode what `init` makes.

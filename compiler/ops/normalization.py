@@ -10,7 +10,7 @@ from dlc.compiler.build import current, op, private
 from dlc.compiler.graph import Node, Value
 from dlc.compiler.ops.composition import as_type, wide
 from dlc.compiler.ops.reduction import count
-from dlc.compiler.ops.rules import expect, normal_axis, reduce_sum
+from dlc.compiler.ops.rules import expect, normal_axis, reduce_sum, stretches
 from dlc.compiler.registry import Call, IllTyped, define, evaluate, expanded, expansion, gradient, lower
 from dlc.compiler.types import FLOATS, Array, Type, product
 
@@ -124,17 +124,11 @@ def _layer_norm(call: Call) -> list[Type]:
     x = expect(call, 0, FLOATS)
     axis = normal_axis(call.op, call.get("axis", -1), x.rank)
     for index in (1, 2):
-        if (index == 1 or call.has(index)) and not _stretches(call.type(index), x):
-            raise IllTyped(
-                f"LayerNormalization of {x}: {x.with_shape(x.shape[axis:])} is expected, not {call.type(index)}"
-            )
+        part = call.type(index) if index == 1 or call.has(index) else None
+        if part is not None and not (part.dtype == x.dtype and stretches(part.shape, x.shape)):
+            raise IllTyped(f"LayerNormalization of {x}: {x.with_shape(x.shape[axis:])} is expected, not {part}")
     statistics = Type("f64" if x.dtype == "f64" else "f32", (*x.shape[:axis], *(1,) * (x.rank - axis)))
     return [x, statistics, statistics][: call.outputs]
-
-
-def _stretches(part: Type, x: Type) -> bool:
-    pairs = zip(reversed(part.shape), reversed(x.shape), strict=False)
-    return part.dtype == x.dtype and part.rank <= x.rank and all(size in (1, dim) for size, dim in pairs)
 
 
 define("LayerNormalization", _layer_norm)

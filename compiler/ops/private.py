@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from dlc.compiler.build import current, ints, op, private
-from dlc.compiler.dims import Dim, Polynomial, Shape, product, quotient, sizes_of
+from dlc.compiler.dims import Dim, Polynomial, Shape, product, quotient
 from dlc.compiler.graph import Node, Value
-from dlc.compiler.ops.rules import expect, flag, show
+from dlc.compiler.ops.rules import expect, flag, show, stretches
 from dlc.compiler.registry import Call, IllTyped, define, evaluate, gradient, lower, no_gradient
 from dlc.compiler.types import FLOATS, Array, Type
 
@@ -45,19 +45,9 @@ def _(lowering: Any, node: Node, x: Value) -> Value:
 
 def _sum_to(call: Call) -> list[Type]:
     x, target = call.type(0), call.type(0).with_shape(call.attributes["shape"])
-    if not _stretches(target.shape, x.shape, flag(call, "at_run")):
+    if not stretches(target.shape, x.shape, flag(call, "at_run")):
         raise IllTyped(f"dlc.SumTo: {target} does not stretch to {x}")
     return [target]
-
-
-def _stretches(small: Shape, large: Shape, at_run: bool) -> bool:
-    """Whether one shape stretches to another: surely, or, if that is decided `at_run` time, perhaps."""
-    return len(small) <= len(large) and all(
-        have in (1, want)
-        or set(sizes_of(have)) <= set(sizes_of(want))
-        or (at_run and not (isinstance(have, int) and isinstance(want, int)))
-        for have, want in zip(small[::-1], large[::-1], strict=False)
-    )
 
 
 define("dlc.SumTo", _sum_to)
@@ -111,7 +101,7 @@ def _sum_at_run(lowering: Any, x: Value, shape: Shape, certain: Sequence[int]) -
 
 def _expand_to(call: Call) -> list[Type]:
     x, target = call.type(0), call.type(0).with_shape(call.attributes["shape"])
-    if not _stretches(x.shape, target.shape, flag(call, "at_run")):
+    if not stretches(x.shape, target.shape, flag(call, "at_run")):
         raise IllTyped(f"dlc.ExpandTo: {x} does not stretch to {target}")
     return [target]
 

@@ -19,6 +19,7 @@ from dlc.compiler.ops.rules import (
     as_shape,
     axis_of,
     expect,
+    factor_of_zeros,
     fixed,
     mask,
     normal_axis,
@@ -185,8 +186,7 @@ def _(g: Value, y: Value, x: Value, reduced: Reduced) -> Value:
     """
     is_zero = op.Equal(x, 0.0)
     zero, filled, zeros = mask(is_zero, x), where(is_zero, 1.0, x), where(is_zero, x, 0.0)
-    others = reduced.total(zero) - zero  # how many of the other elements are zero
-    factor = where(op.Equal(others, 0.0), 1.0, where(op.Equal(others, 1.0), reduced.total(zeros) - zeros, 0.0))
+    factor = factor_of_zeros(reduced.total(zero) - zero, reduced.total(zeros) - zeros)  # among the others
     return g * factor * reduced.over("ReduceProd", filled) / filled
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from dlc.compiler.build import ints, op, private
+from dlc.compiler.dims import sizes_of
 from dlc.compiler.graph import Value
 from dlc.compiler.registry import Call, IllTyped, Infer
 from dlc.compiler.types import FLOATS, INTEGERS, Array, Dim, Shape, Type, broadcast
@@ -31,6 +32,22 @@ def flag(call: Call, name: str) -> bool:
     if value not in (0, 1):
         raise IllTyped(f"{call.op}: {name} = {value}: 0 or 1 is expected")
     return bool(value)
+
+
+def stretches(small: Shape, large: Shape, at_run: bool = False) -> bool:
+    """Whether one shape stretches to another: surely, or, if that is decided `at_run` time, perhaps."""
+    return len(small) <= len(large) and all(
+        have in (1, want)
+        or set(sizes_of(have)) <= set(sizes_of(want))
+        or (at_run and not (isinstance(have, int) and isinstance(want, int)))
+        for have, want in zip(small[::-1], large[::-1], strict=False)
+    )
+
+
+def factor_of_zeros(count: Value, zeros: Value) -> Value:
+    """What the zeros among factors make of a product: 1 where their `count` is 0, and 0 else. A single one is itself,
+    so that its derivative is that of a factor; `zeros` is their sum."""
+    return where(op.Equal(count, 0.0), 1.0, where(op.Equal(count, 1.0), zeros, 0.0))
 
 
 def unary(allowed: frozenset[str] = FLOATS, result: str | None = None) -> Infer:

@@ -13,7 +13,7 @@ import numpy as np
 from dlc.compiler.build import op, private
 from dlc.compiler.graph import Node, Value
 from dlc.compiler.ops.indexing import INDEX, beside, counted, depth_of, extent, flat_places
-from dlc.compiler.ops.rules import axis_of, expect, mask, show, where, zeros
+from dlc.compiler.ops.rules import axis_of, expect, factor_of_zeros, mask, show, where, zeros
 from dlc.compiler.registry import Call, IllTyped, cotangents, define, evaluate, expansion, gradient, lower
 from dlc.compiler.types import Array, Type, product
 
@@ -52,20 +52,18 @@ def _(
 
 
 def _of_products(g: Value, data: Value, indices: Value, updates: Value, axis: int) -> tuple[Value, None, Value]:
-    """Each factor gets the product of the others, right where factors are zero too.
-
-    At zeros the second derivative is that of one zero held fixed; away from them it is exact.
-    """
+    """Each factor gets the product of the others, right where factors are zero too, as in ReduceProd."""
     none = [mask(op.Equal(x, 0.0), x) for x in (data, updates)]
     filled = [where(op.Equal(x, 0.0), 1.0, x) for x in (data, updates)]
-    count = op.ScatterElements(none[0], indices, none[1], axis=axis, reduction="add")
+    zero = [where(op.Equal(x, 0.0), x, 0.0) for x in (data, updates)]
+    count, total = (op.ScatterElements(x, indices, u, axis=axis, reduction="add") for x, u in (none, zero))
     whole = g * op.ScatterElements(filled[0], indices, filled[1], axis=axis, reduction="mul")
-    count_there, whole_there = (op.GatherElements(x, indices, axis=axis) for x in (count, whole))
-    return (
-        where(op.Equal(count - none[0], 0.0), whole / filled[0], 0.0),
-        None,
-        where(op.Equal(count_there - none[1], 0.0), whole_there / filled[1], 0.0),
+    there = [op.GatherElements(x, indices, axis=axis) for x in (count, total, whole)]
+    to_data, to_updates = (
+        scaled * factor_of_zeros(counted - none[i], added - zero[i]) / filled[i]
+        for i, (counted, added, scaled) in enumerate(((count, total, whole), there))
     )
+    return to_data, None, to_updates
 
 
 def _of_extremes(

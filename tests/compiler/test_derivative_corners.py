@@ -56,12 +56,27 @@ def gradients(
     return run(differentiated(loaded, derivative(loaded, "y", wrt, **options)[0]), feeds)
 
 
+PRODUCT_NODES = {
+    "ReduceProd": [helper.make_node("ReduceProd", ["x"], ["y"], keepdims=0)],
+    "ScatterElements": [
+        helper.make_node("Split", ["x", "parts"], ["data", "updates"]),
+        helper.make_node("ScatterElements", ["data", "places", "updates"], ["row"], reduction="mul"),
+        helper.make_node("ReduceSum", ["row"], ["y"], keepdims=0),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", PRODUCT_NODES)
 @pytest.mark.parametrize("x", PRODUCTS)
-def test_the_second_derivative_of_a_product_at_zeros(x: list[float]) -> None:
-    source = model([helper.make_node("ReduceProd", ["x"], ["y"], keepdims=0)], [("x", DOUBLE, [3])], {}, DOUBLE)
+def test_the_second_derivative_of_a_product_at_zeros(name: str, x: list[float]) -> None:
+    held = {"parts": np.array([1, 2]), "places": np.array([0, 0])} if name == "ScatterElements" else {}
+    source = model(PRODUCT_NODES[name], [("x", DOUBLE, [3])], held, DOUBLE)
     given, v = np.array(x, np.float64), RNG.normal(size=3)
     found = gradients(source, ["x"], {"x": given, "x:vector": v}, second=True)
-    without = lambda *left: float(np.prod([each for at, each in enumerate(x) if at not in left]))  # noqa: E731
+
+    def without(*left: int) -> float:
+        return float(np.prod([each for at, each in enumerate(x) if at not in left]))
+
     np.testing.assert_allclose(found["x:grad"], [without(i) for i in range(3)])
     hessian = [[0.0 if i == j else without(i, j) for j in range(3)] for i in range(3)]
     np.testing.assert_allclose(found["x:hvp"], np.array(hessian) @ v, atol=1e-12)
