@@ -14,6 +14,7 @@ import numpy as np
 
 from dlc.compiler.build import ints, op, private
 from dlc.compiler.graph import Node, Value
+from dlc.compiler.ops.automatic_padding import set_apart
 from dlc.compiler.ops.extents import extent_vector
 from dlc.compiler.ops.rules import expect, reduce_sum, show
 from dlc.compiler.ops.windows import Windows, crop, integers, pad, results, taps, windows
@@ -72,10 +73,11 @@ def _(
     strides: Ints | None = None, pads: Ints | None = None, dilations: Ints | None = None,
 ) -> tuple[Value, Value, Value | None]:  # fmt: skip
     given = {"auto_pad": auto_pad, "strides": strides, "pads": pads, "dilations": dilations}
-    attributes = windows("Conv", given, x.shape[2:], w.shape[2:]).attributes()
+    laid = set_apart("Conv", given, x.shape, w.shape[2:])
+    attributes = laid.windows.attributes()
     return (
-        private.ConvInputGrad(g, w, shape=x.shape, group=group, **attributes),
-        private.ConvWeightGrad(x, g, shape=w.shape, group=group, **attributes),
+        laid.cropped(private.ConvInputGrad(g, w, shape=laid.padded_shape, group=group, **attributes)),
+        private.ConvWeightGrad(laid.padded(x), g, shape=w.shape, group=group, **attributes),
         b and _per_channel(g),
     )
 

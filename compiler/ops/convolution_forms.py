@@ -14,6 +14,7 @@ import numpy as np
 import dlc.compiler.ops.convolution  # noqa: F401  (defines the operators)
 from dlc.compiler.build import Builder, current, ints, op, private
 from dlc.compiler.graph import Node, Value
+from dlc.compiler.ops.automatic_padding import set_apart
 from dlc.compiler.ops.shape import pad
 from dlc.compiler.ops.windows import Windows, likely, windows
 from dlc.compiler.registry import lower
@@ -49,8 +50,8 @@ def _(lowering: Any, node: Node, x: Value, w: Value, b: Value | None = None) -> 
     if set(given.get("dilations") or (1,)) == {1}:
         return None
     kept = {name: value for name, value in given.items() if name != "auto_pad"}
-    padded = windows(node.op, given, x.shape[2:], w.shape[2:]).attributes()
-    return current().add(node.op, (x, w, b), {**kept, **padded}).output
+    laid = set_apart(node.op, given, x.shape, w.shape[2:])
+    return current().add(node.op, (laid.padded(x), w, b), {**kept, **laid.windows.attributes()}).output
 
 
 def _found(node: Node, kernel: Shape) -> Windows:

@@ -9,6 +9,7 @@ import numpy as np
 
 from dlc.compiler.build import op, private
 from dlc.compiler.graph import Node, Value
+from dlc.compiler.ops.automatic_padding import Apart, set_apart
 from dlc.compiler.ops.rules import expect, flag, mask, where
 from dlc.compiler.ops.windows import Windows, coverage, crop, integers, pad, results, taps, windows
 from dlc.compiler.registry import Call, IllTyped, define, evaluate, gradient
@@ -58,14 +59,17 @@ def _(x: Array, *, kernel_shape: Ints, storage_order: int = 0, **attributes: Any
 
 @gradient("MaxPool")
 def _(g: Value | None, x: Value, y: Value, node: Node) -> Value | None:
-    return g and private.MaxPoolGrad(g, x, y, **_explicit(node, x.shape[2:]))
+    if g is None:
+        return None
+    laid, attributes = _explicit(node, x.shape)
+    return laid.cropped(private.MaxPoolGrad(g, laid.padded(x, -np.inf), y, **attributes))
 
 
-def _explicit(node: Node, extents: Shape) -> dict[str, Any]:
-    """A pool's attributes with automatic padding resolved and nothing left out."""
-    given = {**node.attributes, "ceil_mode": 0}
-    found = windows(node.op, given, extents, node.attributes["kernel_shape"])
-    return {"kernel_shape": found.kernel, **found.attributes(), "ceil_mode": int(node.attributes.get("ceil_mode", 0))}
+def _explicit(node: Node, shape: Shape) -> tuple[Apart, dict[str, Any]]:
+    """A pool's windows, and its attributes with automatic padding resolved and nothing left out."""
+    laid = set_apart(node.op, {**node.attributes, "ceil_mode": 0}, shape, node.attributes["kernel_shape"])
+    ceiling = 0 if laid else int(node.attributes.get("ceil_mode", 0))
+    return laid, {"kernel_shape": laid.windows.kernel, **laid.windows.attributes(), "ceil_mode": ceiling}
 
 
 def _max_pool_grad(call: Call) -> list[Type]:
@@ -141,9 +145,11 @@ def _(x: Array, *, kernel_shape: Ints, count_include_pad: int = 0, **attributes:
 
 @gradient("AveragePool")
 def _(g: Value, x: Value, node: Node, *, count_include_pad: int = 0) -> Value:
-    given = _explicit(node, x.shape[2:])
-    dx: Value = private.AveragePoolGrad(g, shape=x.shape, count_include_pad=count_include_pad, **given)
-    return dx
+    laid, given = _explicit(node, x.shape)
+    if laid and not count_include_pad:  # a mean of the padded, by the share of each window that is inside
+        g = g / op.AveragePool(laid.inside(g.dtype), **given)
+    dx = private.AveragePoolGrad(g, shape=laid.padded_shape, count_include_pad=count_include_pad, **given)
+    return laid.cropped(dx)
 
 
 def _average_pool_grad(call: Call) -> list[Type]:
@@ -210,8 +216,8 @@ def _(x: Array, *, kernel_shape: Ints, p: int = 2, **attributes: Any) -> Array:
 @gradient("LpPool")
 def _(g: Value, x: Value, y: Value, node: Node, *, p: int = 2) -> Value:
     """With y = (sum |x|^p)^(1/p): the sum over windows of g*y^(1-p), times |x|^(p-1) sign(x); 0 where y is 0."""
-    found = windows("LpPool", node.attributes, x.shape[2:], node.attributes["kernel_shape"])
-    return spread(_share(g, y, p), x.shape, found) * _power(x, p)
+    laid = set_apart("LpPool", node.attributes, x.shape, node.attributes["kernel_shape"])
+    return laid.cropped(spread(_share(g, y, p), laid.padded_shape, laid.windows)) * _power(x, p)
 
 
 def _share(g: Value, y: Value, p: int) -> Value:

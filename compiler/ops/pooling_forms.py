@@ -14,9 +14,10 @@ import numpy as np
 import dlc.compiler.ops.pooling  # noqa: F401  (defines the operators)
 from dlc.compiler.build import current, op, private
 from dlc.compiler.graph import Node, Value
+from dlc.compiler.ops.automatic_padding import set_apart
 from dlc.compiler.ops.pooling import divisors, positions, spread
 from dlc.compiler.ops.windows import Windows, likely, windows
-from dlc.compiler.registry import lower
+from dlc.compiler.registry import IllTyped, lower
 from dlc.compiler.types import Array, Shape, product
 
 _LARGEST_CONSTANT = 1 << 14
@@ -43,9 +44,17 @@ def _paddable(node: Node, x: Value) -> Sequence[Value] | None:
     given = node.attributes
     if not str(given.get("auto_pad", "")).startswith("SAME") or set(given.get("dilations") or (1,)) == {1}:
         return None
-    found = windows(node.op, given, x.shape[2:], given["kernel_shape"])
+    laid = set_apart(node.op, {**given, "ceil_mode": 0}, x.shape, given["kernel_shape"])
     kept = {name: value for name, value in given.items() if name not in ("auto_pad", "ceil_mode")}
-    return current().add(node.op, [x], {**kept, **found.attributes()}, outputs=len(node.outputs)).outputs
+    kept |= laid.windows.attributes()
+    if not laid:
+        return current().add(node.op, [x], kept, outputs=len(node.outputs)).outputs
+    if len(node.outputs) > 1:
+        raise IllTyped(f"{node.op} of {x.type}: places under automatic padding with dilations need a known size")
+    y: Value = op[node.op](laid.padded(x, -np.inf if node.op == "MaxPool" else 0.0), **kept)
+    if node.op == "AveragePool" and not given.get("count_include_pad"):
+        y = y / op.AveragePool(laid.inside(x.dtype), **kept)
+    return [y]
 
 
 @lower("MaxPool")

@@ -137,7 +137,8 @@ def _lstm_step(d: _Direction, x: Value, state: State) -> State:
     after = keep * c + write * d.act(1, g)
     if d.peepholes:
         o = o + d.peepholes[1] * after
-    return d.act(0, o) * d.act(2, after), after
+    # The standard leaves open whether the cell is clipped on its way into h; ONNX Runtime does not clip it.
+    return d.act(0, o) * d.functions[2](after), after
 
 
 _STEPS: dict[str, Callable[[_Direction, Value, State], State]] = {

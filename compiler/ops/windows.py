@@ -78,17 +78,13 @@ def windows(op: str, attributes: Mapping[str, Any], extents: Shape, kernel: Shap
     Raises IllTyped: attributes of the wrong length, or padding that depends on a size that is not known.
     """
     found = _explicit(op, attributes, kernel, len(extents))
-    mode = attributes.get("auto_pad") or "NOTSET"
-    if mode.startswith("SAME"):
-        totals = []
-        for extent, span, stride in zip(extents, found.spans, found.strides, strict=True):
-            total = 0 if stride == 1 and span == 1 else (quotient(extent, stride, True) - 1) * stride + span - extent
-            if not isinstance(total, int):
+    same = same_padding(op, attributes, extents, kernel)
+    if same is not None:
+        for pads, extent, stride in zip(zip(*same, strict=True), extents, found.strides, strict=True):
+            if not all(isinstance(dim, int) for dim in pads):
+                mode = attributes["auto_pad"]
                 raise IllTyped(f"{op}: auto_pad = {mode} at stride {stride} needs a known size, not {extent}")
-            totals.append(max(total, 0))
-        small, large = tuple(t // 2 for t in totals), tuple(t - t // 2 for t in totals)
-        begins, ends = (small, large) if mode == "SAME_UPPER" else (large, small)
-        return Windows(found.kernel, found.strides, found.dilations, begins, ends)
+        return Windows(found.kernel, found.strides, found.dilations, integers(same[0]), integers(same[1]))
     if attributes.get("ceil_mode"):
         # Rounding up lets a window stick out at the end, but none may begin there: so much padding rounds down to it.
         ends = tuple(
@@ -97,6 +93,31 @@ def windows(op: str, attributes: Mapping[str, Any], extents: Shape, kernel: Shap
         )
         return Windows(found.kernel, found.strides, found.dilations, found.begins, ends)
     return found
+
+
+def same_padding(
+    op: str, attributes: Mapping[str, Any], extents: Shape, kernel: Shape
+) -> tuple[Shape, Shape] | None:
+    """What `auto_pad = SAME_...` sets before and after each axis, as many dimensions; None where it is not asked for.
+
+    Raises IllTyped: attributes of the wrong length, or padding of an unknown size that no dimension says.
+    """
+    mode = attributes.get("auto_pad") or "NOTSET"
+    if not mode.startswith("SAME"):
+        return None
+    found = _explicit(op, attributes, kernel, len(extents))
+    small: list[Dim] = []
+    large: list[Dim] = []
+    for extent, span, stride in zip(extents, found.spans, found.strides, strict=True):
+        total = 0 if span == 1 else (quotient(extent, stride, True) - 1) * stride + span - extent
+        if isinstance(total, int):
+            total = max(total, 0)
+        elif not isinstance(span, int) or span < stride:  # then some sizes have windows with gaps between them
+            raise IllTyped(f"{op}: auto_pad = {mode} at stride {stride} needs a known size, not {extent}")
+        small.append(quotient(total, 2))
+        large.append(total - small[-1])
+    begins, ends = (small, large) if mode == "SAME_UPPER" else (large, small)
+    return tuple(begins), tuple(ends)
 
 
 def results(op: str, attributes: Mapping[str, Any], extents: Shape, kernel: Shape) -> Shape:

@@ -199,7 +199,8 @@ def recurrences() -> Iterator[Case]:
     x, w, r, b, h, c = weights("LSTM")
     yield Case("LSTM", (x, w, r, b, None, h, c, draw(50, 1, 3 * H)), {"hidden_size": H}, _peepholes, outputs=3,
                label="peepholes")  # fmt: skip
-    yield Case("LSTM", (x, w, r, b), {"hidden_size": H, "clip": 0.8, "input_forget": 1}, outputs=3, label="clipped")
+    given = {"hidden_size": H, "clip": 0.8, "input_forget": 1}
+    yield Case("LSTM", (x, w, r, b, None, h, 3 * c), given, _clipped, outputs=3, label="clipped")
     x, w, r, b, h, _ = weights("GRU")
     yield Case("GRU", (x, w, r, b, None, h), {"hidden_size": H}, _reset_before, outputs=2, label="before")
     functions = {
@@ -274,5 +275,17 @@ def _peepholes(x: Any, w: Any, r: Any, b: Any, _: Any, h: Any, c: Any, p: Any) -
         i, o, f, g = (step @ w[0].T + h @ r[0].T + b[0, : 4 * H] + b[0, 4 * H :]).chunk(4, -1)
         c = torch.sigmoid(f + to_f * c) * c + torch.sigmoid(i + to_i * c) * torch.tanh(g)
         h = torch.sigmoid(o + to_o * c) * torch.tanh(c)
+        rows.append(h)
+    return [torch.stack(rows)[:, None], h[None], c[None]]
+
+
+def _clipped(x: Any, w: Any, r: Any, b: Any, _: Any, h: Any, c: Any) -> list[Any]:
+    """What goes into the gates is clipped; the cell is not, neither on its way to the next step nor into h."""
+    h, c, rows = h[0], c[0], []
+    for step in x:
+        gates = step @ w[0].T + h @ r[0].T + b[0, : 4 * H] + b[0, 4 * H :]
+        i, o, _, g = gates.clamp(-0.8, 0.8).chunk(4, -1)
+        c = (1 - torch.sigmoid(i)) * c + torch.sigmoid(i) * torch.tanh(g)
+        h = torch.sigmoid(o) * torch.tanh(c)
         rows.append(h)
     return [torch.stack(rows)[:, None], h[None], c[None]]
