@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,8 @@ from dlc.compiler.beside import Beside
 from dlc.compiler.build import Builder, op, private
 from dlc.compiler.graph import Graph, Node, Value, topological
 from dlc.compiler.importer import Imported
-from dlc.compiler.registry import NoGradient, lookup
+from dlc.compiler.passes.differentiate import NotDifferentiable, reached
+from dlc.compiler.registry import IllTyped, NoGradient, lookup
 from dlc.dsl.diagnostics import nearest
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def derivative(
     weights = [name for name in dict.fromkeys((*wrt, of)) if name in model.weights]
     graph = model.inlined(keep=weights)
     known = _named(graph)
-    held = {graph.names[node.output] for node in graph.nodes if node.op == "Constant" and node.output in graph.names}
+    constants = (node.output for node in graph.nodes if node.op == "Constant")
+    held = {graph.names[value]: value for value in constants if value in graph.names}
     target = _value(known, held, of, "--of")
     wanted = [(name, _value(known, held, name, "--wrt")) for name in dict.fromkeys(wrt)]
     if not wanted:
@@ -141,10 +143,11 @@ def _named(graph: Graph) -> dict[str, Value]:
     return named | {name: value for name, value in graph.outputs.items() if name not in named}
 
 
-def _value(known: dict[str, Value], held: Collection[str], name: str, flag: str) -> Value:
+def _value(known: Mapping[str, Value], held: Mapping[str, Value], name: str, flag: str) -> Value:
     if name not in known and name in held:
-        why = "a Constant node holds it, or an operator reads it as a bound or a scale"
-        raise Underivable(f"{flag}: {name} is a constant of the model and no weight: {why}")
+        type = held[name].type
+        why = "computed of constants alone" if type.is_float else "and a gradient is of floats, by floats"
+        raise Underivable(f"{flag}: {name} is a constant of the model, {type}, {why}")
     if name not in known:
         guess = nearest(name, known)
         hint = f"; did you mean {guess}?" if guess else ""
@@ -153,37 +156,49 @@ def _value(known: dict[str, Value], held: Collection[str], name: str, flag: str)
 
 
 def _smooth(outputs: Sequence[Value]) -> tuple[set[Value], dict[Value, str]]:
-    """The values that `outputs` depend on differentiably, and why not for those that they depend on otherwise."""
+    """The values that `outputs` depend on differentiably, and why not for those that they depend on otherwise.
+
+    Where a gradient cannot be built it is refused, and with it that of all that is differentiable up to there, whatever
+    other paths lead to it.
+    """
     smooth: set[Value] = set(outputs)
     blocked: dict[Value, str] = {}
-    waiting: list[Value] = list(outputs)
-    stopped: list[tuple[Value, str]] = []
-    while waiting:
-        value = waiting.pop()
-        node = value.node
-        if node is None:
-            continue
-        reason = _obstacle(node)
-        for each in node.operands():
-            if reason or not each.type.is_float:
-                stopped.append((each, reason or f"it is {each.dtype}"))
-            elif each not in smooth:
-                smooth.add(each)
-                waiting.append(each)
-    while stopped:
-        value, reason = stopped.pop()
-        if value not in smooth and value not in blocked:
-            blocked[value] = reason
-            if value.node is not None:
-                stopped.extend((each, reason) for each in value.node.operands())
-    return smooth, blocked
+    refused: dict[Value, str] = {}
+    with Builder():  # for what is built to see whether it can be
+        for node in reversed(topological(outputs)):
+            through, reason = _through(node, smooth)
+            refusal = reason if through and reason else _first(refused, node.outputs)
+            behind = reason or _first(blocked, node.outputs)
+            for value in node.operands():
+                if value in through:
+                    smooth.add(value)
+                    if refusal:
+                        refused.setdefault(value, refusal)
+                else:
+                    own = f"{node.op} hands it no gradient" if value.type.is_float else f"it is {value.dtype}"
+                    blocked.setdefault(value, behind or own)
+    return smooth - refused.keys(), {**blocked, **refused}
 
 
-def _obstacle(node: Node) -> str:
-    rule = lookup(node.op).gradient
+def _through(node: Node, smooth: Collection[Value]) -> tuple[Collection[Value], str]:
+    """The operands that a gradient goes on to from those outputs of a node that are `smooth`, and what is in the way of
+    the others; or, with a reason, of them."""
+    rule, live = lookup(node.op).gradient, [value for value in node.outputs if value in smooth]
+    if not live:
+        return (), ""
     if isinstance(rule, NoGradient):
-        return f"{node.op}: {rule.reason}"
-    return f"{node.op}: dlc has no gradient for it" if rule is None else ""
+        return (), f"{node.op}: {rule.reason}"
+    try:
+        return reached(node, live), ""
+    except NotDifferentiable as error:
+        reason = f"{node.op}: {error.why}"
+    except IllTyped as error:
+        reason = str(error)
+    return {value for value in node.operands() if value.type.is_float}, reason
+
+
+def _first(reasons: Mapping[Value, str], values: Sequence[Value]) -> str:
+    return next((reasons[value] for value in values if value in reasons), "")
 
 
 def _smooth_from(target: Value, wanted: Sequence[tuple[str, Value]], of: str) -> None:

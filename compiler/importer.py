@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,29 +15,26 @@ from typing import TYPE_CHECKING
 from dlc.compiler.build import Builder, current, rebind
 from dlc.compiler.graph import Graph, Value
 from dlc.compiler.importing.errors import BadModel, Reason, Refused
-from dlc.compiler.importing.functions import domain_of, every_node, functions_of
+from dlc.compiler.importing.functions import domain_of, functions_of
 from dlc.compiler.importing.hints import said
 from dlc.compiler.importing.reader import Reader
 from dlc.compiler.importing.scope import Scope, refuse
 from dlc.compiler.importing.tensors import array_of, element_type
+from dlc.compiler.importing.weights import constant_weights, fixed
 from dlc.compiler.types import FLOATS, Array, Dim, Type, dtype_of, symbol
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, TypeProto
 
 OLDEST = 7
-# Inputs that type rules read: what stands there is a constant, never a weight.
-_READ: Mapping[str, tuple[int, ...]] = {
-    "Resize": (1, 2), "Upsample": (1,), "Range": (0, 1, 2), "Clip": (1, 2), "Dropout": (1,), "Pad": (2,),
-    "OneHot": (2,), "QuantizeLinear": (1,), "DequantizeLinear": (1,), "NonMaxSuppression": (3, 4),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Imported:
     """A model that was read.
 
-    `graph` takes the model's inputs, then its weights: the float tensors that it holds (all others are constants).
+    `graph` takes the model's inputs, then its weights: the float tensors that it holds, in initializers or Constant
+    nodes, without single numbers of the latter and what sizes and bounds are read from (all others are constants).
     `weights` are their arrays by name, and the inputs of `graph` that they are for have those names; arrays from
     external data are mapped from their file, so that nothing is read before it is used. `values` are the values that
     the model names, outputs of its top-level nodes; `opset` is the model's.
@@ -77,8 +74,9 @@ class Imported:
         return builder.graph(self.graph.name, outputs, kept)
 
 
-def load(path: str | Path) -> Imported:
-    """Read a model's file, and its external data from the folder that it is in.
+def load(path: str | Path, weights: Collection[str] = ()) -> Imported:
+    """Read a model's file, and its external data from the folder that it is in. The float tensors called `weights` are
+    weights too where they would be constants: bounds, scales, single numbers.
 
     Raises BadModel (no ONNX model, or one that breaks ONNX's rules) and Refused (one that dlc does not have the types
     or operators for). No file outside of the folder is opened, links included.
@@ -96,21 +94,22 @@ def load(path: str | Path) -> Imported:
         model.ParseFromString(data)
     except DecodeError:
         raise BadModel(f"{path}: this is no ONNX model, or one that was cut off") from None
-    return _import(model, path.resolve().parent, path.name)
+    return _import(model, path.resolve().parent, path.name, weights)
 
 
-def of_model(model: ModelProto, folder: Path | None = None) -> Imported:
-    """Read a model; `folder` is where its external data is, if it may have any. Raises as `load` does."""
-    return _import(model, None if folder is None else Path(folder).resolve(), model.graph.name or "the model")
+def of_model(model: ModelProto, folder: Path | None = None, weights: Collection[str] = ()) -> Imported:
+    """Read a model; `folder` is where its external data is, if it may have any. Else as `load`, and raises so."""
+    folder = None if folder is None else Path(folder).resolve()
+    return _import(model, folder, model.graph.name or "the model", weights)
 
 
-def _import(model: ModelProto, folder: Path | None, file: str) -> Imported:
+def _import(model: ModelProto, folder: Path | None, file: str, weights: Collection[str]) -> Imported:
     if not model.HasField("graph") or not model.ir_version or not model.opset_import:
         raise BadModel(f"{file}: an ONNX model has a graph, an ir_version and opsets; this has not")
     try:
         opsets = _opsets(model)
         reader = Reader(file, folder, functions_of(model))
-        return _Importer(model.graph, opsets, reader).imported()
+        return _Importer(model.graph, opsets, reader, weights).imported()
     except BadModel as error:
         if str(error).startswith(f"{file}: "):
             raise
@@ -133,8 +132,11 @@ def _opsets(model: ModelProto) -> Mapping[str, int]:
 
 
 class _Importer:
-    def __init__(self, proto: GraphProto, opsets: Mapping[str, int], reader: Reader) -> None:
+    def __init__(
+        self, proto: GraphProto, opsets: Mapping[str, int], reader: Reader, asked: Collection[str]
+    ) -> None:
         self._proto = proto
+        self._asked = asked
         self._reader = reader
         self._scope = Scope(opsets, hints={info.name: said(info.type) for info in (*proto.value_info, *proto.output)})
         self._dims: dict[str, Dim] = {}
@@ -156,8 +158,9 @@ class _Importer:
                         raise BadModel(f"two inputs are called {info.name!r}")
                     type = self._type(info.type, f"the input {info.name!r}")
                     scope.values[info.name] = builder.input(info.name, type)
-            self._initializers(builder)
-            self._reader.nodes(proto.node, scope)
+            read = self._tensors(builder)
+            rest = [node for node in proto.node if node.op_type != "Constant" or read.isdisjoint(node.output)]
+            self._reader.nodes(rest, scope)
             outputs: dict[str, Value] = {}
             for info in proto.output:
                 if info.name in outputs:
@@ -166,27 +169,32 @@ class _Importer:
         values = {name: value for name, value in scope.values.items() if value is not None}
         return Imported(builder.graph(proto.name or "graph", outputs), self._weights, scope.version, values)
 
-    def _initializers(self, builder: Builder) -> None:
-        read = set(self._constants())
+    def _tensors(self, builder: Builder) -> set[str]:
+        """The weights as inputs, and the other initializers as constants. Returns the weights that nodes hold."""
+        stay = fixed(self._proto) - set(self._asked)
         for tensor in self._proto.initializer:
-            array = array_of(tensor, self._reader.folder, f"the initializer {tensor.name!r}")
             if tensor.name in self._scope.values or not tensor.name:
                 raise BadModel(f"two initializers are called {tensor.name!r}")
-            dtype = dtype_of(array)
-            if dtype in FLOATS and tensor.name not in read:
-                self._weights[tensor.name] = array
-                value = builder.input(tensor.name, Type(dtype, tuple(array.shape)))
+            array = array_of(tensor, self._reader.folder, f"the initializer {tensor.name!r}")
+            if dtype_of(array) in FLOATS and tensor.name not in stay:
+                self._weight(builder, tensor.name, array)
             else:
                 value = builder.constant(array)
                 builder.names.setdefault(value, tensor.name)
-            self._scope.values[tensor.name] = value
+                self._scope.values[tensor.name] = value
+        held = set()
+        for tensor in constant_weights(self._proto, stay, self._asked):
+            where = f"the Constant {tensor.name!r}"
+            if element_type(tensor.data_type, where) in FLOATS:
+                if tensor.name in self._scope.values:
+                    raise BadModel(f"the name {tensor.name!r} is defined twice")
+                self._weight(builder, tensor.name, array_of(tensor, self._reader.folder, where))
+                held.add(tensor.name)
+        return held
 
-    def _constants(self) -> Iterator[str]:
-        """Names that stand where a type rule reads a value."""
-        for node in every_node(self._proto.node):
-            for index in _READ.get(node.op_type, ()):
-                if index < len(node.input):
-                    yield node.input[index]
+    def _weight(self, builder: Builder, name: str, array: Array) -> None:
+        self._weights[name] = array
+        self._scope.values[name] = builder.input(name, Type(dtype_of(array), tuple(array.shape)))
 
     def _type(self, proto: TypeProto, where: str) -> Type:
         kind = proto.WhichOneof("value")

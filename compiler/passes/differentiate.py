@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -16,7 +16,7 @@ class NotDifferentiable(IllTyped):
     """A loss depends on a parameter through an operator that has no gradient rule, nor a reason for having none."""
 
     def __init__(self, node: Node, why: str = "dlc has no rule for it") -> None:
-        self.node = node
+        self.node, self.why = node, why
         where = f" at {node.span}" if node.span else ""
         super().__init__(f"a gradient is wanted through {node.op}{where}, and {why}")
 
@@ -135,7 +135,7 @@ def gradients(loss: Value, ws: Sequence[Value]) -> dict[Value, Value]:
         with current().at(loss.node.span if loss.node else None):
             parts[loss] = [current().constant(1.0, loss.dtype)]
     for node in reversed(nodes):
-        if not any(output in parts for output in node.outputs):
+        if not any(output in parts for output in node.outputs) or active.isdisjoint(node.operands()):
             continue
         with current().at(node.span):
             gs = [_total(parts, output) for output in node.outputs]
@@ -169,6 +169,26 @@ def _apply(node: Node, gs: Sequence[Value | None]) -> Sequence[Value | None]:
     return cotangents(node, gs)
 
 
+def reached(node: Node, outputs: Collection[Value]) -> Collection[Value]:
+    """The floats among a node's operands that a gradient goes on to from some of its outputs.
+
+    Builds in the current builder what a gradient would. Raises IllTyped for a node that no gradient can go through.
+    """
+    floats = {value for value in node.operands() if value.type.is_float}
+    if _settles(node) and _settled(node, node.inputs) is not None:
+        return floats
+    if _opens(node) and not _settles(node):
+        _check_rule_knows(node)
+        expanded(node)
+        return floats
+    gs = [Value(value.type, None, 0) if value in outputs else None for value in node.outputs]
+    return {
+        value
+        for value, cotangent in zip(_operands(node), _apply(node, gs), strict=False)
+        if value in floats and cotangent is not None
+    }
+
+
 def _check_rule_knows(node: Node) -> None:
     """A rule may read axes or shapes that an imported node computes: then its type rule, which reads them too, refuses.
 
@@ -180,7 +200,7 @@ def _check_rule_knows(node: Node) -> None:
     try:
         lookup(node.op).infer(Call(node.op, node.inputs, known, node.bodies, len(node.outputs)))
     except IllTyped as error:
-        raise NotDifferentiable(node, f"its shape depends on data: {error}") from None
+        raise NotDifferentiable(node, f"dlc cannot tell its shape: {error}") from None
 
 
 def _total(parts: dict[Value, list[Value]], value: Value) -> Value | None:
@@ -206,4 +226,4 @@ def _fitted(node: Node, value: Value, cotangent: Value) -> Value:
     return summed
 
 
-__all__ = ["NotDifferentiable", "differentiate", "gradients"]
+__all__ = ["NotDifferentiable", "differentiate", "gradients", "reached"]

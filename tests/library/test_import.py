@@ -137,6 +137,20 @@ def test_only_what_a_cut_needs_has_weights(folder: Path) -> None:
                      "trunk.bn.b": "parameter", "trunk.bn.m": "state", "trunk.bn.v": "state"}  # fmt: skip
 
 
+def test_weights_may_be_held_by_nodes(folder: Path) -> None:
+    """Some exporters write no initializers: the same tensors in Constant nodes are the same weights."""
+    model = trunk()
+    nodes = [helper.make_node("Constant", [], [held.name], value=held) for held in model.graph.initializer]
+    before = program(folder).step("n")
+    nodes.extend(model.graph.node)
+    del model.graph.node[:], model.graph.initializer[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, folder / "trunk.onnx")
+    held = program(folder)
+    assert held.step("n").carried == before.carried
+    assert all(each.right and each.norm > 1e-3 for each in gradcheck(held, "n"))
+
+
 def test_gradients_go_through_it(folder: Path) -> None:
     checked = gradcheck(program(folder), "n")
     assert [each.address for each in checked][:4] == ["trunk.conv.w", "trunk.conv.b", "trunk.bn.g", "trunk.bn.b"]

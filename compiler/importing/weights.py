@@ -1,0 +1,81 @@
+"""Which of a model's tensors are its weights, and which are constants."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from dlc.compiler.importing.functions import domain_of, every_node
+
+if TYPE_CHECKING:
+    from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
+
+# Inputs that type rules read, and bounds: what stands there is a constant unless somebody asks for it.
+_READ: Mapping[str, tuple[int, ...]] = {
+    "Resize": (1, 2), "Upsample": (1,), "Range": (0, 1, 2), "Clip": (1, 2), "Dropout": (1,), "Pad": (2,),
+    "OneHot": (2,), "QuantizeLinear": (1,), "DequantizeLinear": (1,), "NonMaxSuppression": (3, 4),
+}  # fmt: skip
+# Inputs that say sizes and places.
+_SIZES: Mapping[str, tuple[int, ...]] = {
+    "Reshape": (1,), "Expand": (1,), "Tile": (1,), "Slice": (1, 2, 3, 4), "Pad": (1, 3), "ConstantOfShape": (0,),
+    "Resize": (3,), "TopK": (1,), "OneHot": (1,), "Split": (1,), "Squeeze": (1,), "Unsqueeze": (1,), "Loop": (0,),
+}  # fmt: skip
+
+
+def fixed(graph: GraphProto) -> set[str]:
+    """The values that type rules read, and those that sizes are computed from without the model's inputs."""
+    found = {
+        node.input[index]
+        for node in every_node(graph.node)
+        for index in (*_READ.get(node.op_type, ()), *_SIZES.get(node.op_type, ()))
+        if index < len(node.input)
+    }
+    dependent = {info.name for info in graph.input} - {tensor.name for tensor in graph.initializer}
+    free: list[NodeProto] = []
+    for node in graph.node:
+        if node.op_type not in ("Shape", "Size") and not dependent.isdisjoint(node.input):
+            dependent.update(node.output)
+        else:
+            free.append(node)
+    for node in reversed(free):
+        if not found.isdisjoint(node.output):
+            found.update(node.input)
+    return found
+
+
+def constant_weights(graph: GraphProto, fixed: Collection[str], asked: Collection[str]) -> Iterator[TensorProto]:
+    """The tensors of Constant nodes that are weights, with their names: floats of more than one element that are not
+    `fixed`, as some exporters hold them, and those `asked` for."""
+    for node in graph.node:
+        if node.op_type != "Constant" or domain_of(node.domain) or len(node.attribute) != 1 or len(node.output) != 1:
+            continue
+        tensor = _tensor(node.attribute[0], node.output[0])
+        if tensor is not None and (tensor.name in asked or (_several(tensor) and tensor.name not in fixed)):
+            yield tensor
+
+
+def _tensor(attribute: AttributeProto, name: str) -> TensorProto | None:
+    """The tensor that a Constant holds, under its output's name."""
+    from onnx import TensorProto
+
+    tensor = TensorProto()
+    if attribute.ref_attr_name or not name:
+        return None
+    if attribute.name == "value":
+        tensor.CopyFrom(attribute.t)
+    elif attribute.name in ("value_float", "value_floats"):
+        single = attribute.name == "value_float"
+        tensor.data_type = TensorProto.FLOAT
+        tensor.float_data.extend([attribute.f] if single else attribute.floats)
+        tensor.dims.extend([] if single else [len(attribute.floats)])
+    else:
+        return None
+    tensor.name = name
+    return tensor
+
+
+def _several(tensor: TensorProto) -> bool:
+    return all(tensor.dims) and any(size > 1 for size in tensor.dims)
+
+
+__all__ = ["constant_weights", "fixed"]
