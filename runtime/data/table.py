@@ -1,4 +1,4 @@
-"""The reader of tables of numbers: CSV and its relatives, plain or gzip, UTF-8."""
+"""The reader of tables: CSV and its relatives, plain or gzip, UTF-8."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from .readers import reader
 from .records import Array, Records, Request
 
 _WORDS = {"true": "1", "false": "0"}
+_FEW = 20  # lines of a table in which every one may be of a class of its own
 
 
 @reader("csv")
@@ -30,8 +31,9 @@ def csv(request: Request, path: str, header: bool = True, skip: int = 0, delimit
 
     `skip` lines are passed over first. Without a header the columns are `column0`, `column1`, ... Blank lines are
     passed over; an empty cell, a word or a NaN in a column that is read is an error, since nothing says what it
-    should become. In a column that feeds a `bool`, `true` and `false` are 1 and 0; one that feeds `decode_image` holds
-    names of picture files, relative to the table's folder.
+    should become. Three columns may hold words: one that feeds an integer, if it holds no numbers (they are classes,
+    numbered in the order of their sorted names); one that feeds a `bool` (`true` and `false` are 1 and 0); and one that
+    feeds `decode_image`, names of picture files, relative to the table's folder.
     """
     if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n':
         raise DataError(f"csv: expected the delimiter to be one character, found {delimiter!r}")
@@ -48,12 +50,16 @@ def csv(request: Request, path: str, header: bool = True, skip: int = 0, delimit
         finally:
             text.detach()
     arrays: dict[str, Array | Pictures] = {}
+    classes: dict[str, tuple[str, ...]] = {}
     for name, cells in columns.items():
-        if request.wanted[name] == PICTURE:
+        wanted = request.wanted[name]
+        if wanted == PICTURE:
             arrays[name] = _files(file, name, cells, lines, request)
+        elif wanted is not None and wanted[0] in "iu" and _is_word(cells[0]) and not any(map(_is_number, cells)):
+            arrays[name], classes[name] = _classes(file, name, cells, lines)
         else:
-            arrays[name] = _numbers(file, name, cells, lines, request.wanted[name])
-    return Records(arrays, source=str(file), place=lambda i: f"{file}, line {lines[i]}")
+            arrays[name] = _numbers(file, name, cells, lines, wanted)
+    return Records(arrays, source=str(file), place=lambda i: f"{file}, line {lines[i]}", classes=classes)
 
 
 def _read(
@@ -118,13 +124,29 @@ def _numbers(file: Path, name: str, cells: list[str], lines: list[int], wanted: 
         cells = [_WORDS.get(cell.strip().lower(), cell) for cell in cells]
     for cell, line in zip(cells, lines, strict=True):
         if not _is_number(cell):
-            raise DataError(f"{file}, line {line}: column `{name}` is {_shown(cell)}")
+            words = wanted != "bool" and _is_word(cell) and not any(map(_is_number, cells))
+            hint = ". Words are read as classes where they feed an integer: a field of type i64[]" if words else ""
+            raise DataError(f"{file}, line {line}: column `{name}` is {_shown(cell)}{hint}")
     if wanted is not None and wanted[0] in "iu":
         try:
             return np.array([int(cell) for cell in cells], np.int64)
         except (ValueError, OverflowError):
             pass  # 3.0 is whole too, and 2.5 is refused with its place when the column meets its type
     return np.array([float(cell) for cell in cells], np.float64)
+
+
+def _classes(
+    file: Path, name: str, cells: list[str], lines: list[int]
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """The number of each cell's class, and the names of the classes."""
+    words = [cell.strip() for cell in cells]
+    if "" in words:
+        line = lines[words.index("")]
+        raise DataError(f"{file}, line {line}: column `{name}` is empty; expected the name of a class")
+    names, numbers = np.unique(words, return_inverse=True)
+    if len(names) == len(words) > _FEW:
+        raise DataError(f"{file}: column `{name}` holds {len(words)} texts, all different; classes come more than once")
+    return numbers.astype(np.int64), tuple(str(each) for each in names)
 
 
 def _files(file: Path, name: str, cells: list[str], lines: list[int], request: Request) -> Pictures:
@@ -140,6 +162,10 @@ def _shown(cell: str) -> str:
     if not cell.strip():
         return "empty; expected a number. Fill in missing values in the file, or drop the lines"
     return f'"{cell[:40]}{"..." if len(cell) > 40 else ""}"; expected a number'
+
+
+def _is_word(cell: str) -> bool:
+    return cell.strip()[:1].isalpha() and cell.strip().lower() not in ("nan", "inf", "infinity")
 
 
 def _is_number(cell: str) -> bool:

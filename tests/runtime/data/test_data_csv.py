@@ -176,3 +176,44 @@ def test_spaces_after_the_delimiter(tmp_path, load):
     assert load("csv", "a.csv", records=BOTH).arrays["x"].tolist() == [0.5, 3.0]
     (tmp_path / "b.csv").write_text("y\tx\n1\t0.5\n")
     assert load("csv", "b.csv", records=BOTH, delimiter="\t").arrays["x"].tolist() == [0.5]
+
+
+def test_words_that_feed_an_integer_are_classes(tmp_path, load):
+    rows = "".join(f"{name},{k}\n" for k, name in enumerate(["rose", "tulip", " iris ", "tulip"]))
+    (tmp_path / "a.csv").write_text("y,x\n" + rows)
+    records = load("csv", "a.csv", records=BOTH)
+    assert records.arrays["y"].tolist() == [1, 2, 0, 2] and records.arrays["y"].dtype == np.int64
+    assert records.classes == {"y": ("iris", "rose", "tulip")}
+
+
+def test_another_split_has_the_classes_of_the_training_split(tmp_path, plan):
+    from dlc.runtime.data import read
+    from dlc.runtime.data.errors import DataError
+
+    (tmp_path / "a.csv").write_text("y\na\nb\nc\n")
+    (tmp_path / "b.csv").write_text("y\nc\na\n")
+    made = plan("csv", "a.csv", records={"y": {"dtype": "i64", "shape": []}})
+    made["splits"].append({**made["splits"][0], "name": "test", "args": ["b.csv"]})
+    assert read(made, tmp_path)["test"].arrays["y"].tolist() == [2, 0]
+    (tmp_path / "b.csv").write_text("y\nc\nd\n")
+    with pytest.raises(DataError, match="has the class `d`, which the training split"):
+        read(made, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        (["rose", "1"], 'line 2: column `y` is "rose"; expected a number'),
+        (["rose", ""], "line 3: column `y` is empty; expected the name of a class"),
+        ([f"name {k}" for k in range(21)], "column `y` holds 21 texts, all different; classes come more than once"),
+    ],
+)
+def test_what_are_no_classes(tmp_path, refused, cells, words):
+    (tmp_path / "a.csv").write_text("y,z\n" + "".join(f"{cell},0\n" for cell in cells))
+    assert words in refused("csv", "a.csv", records={"y": {"dtype": "i64", "shape": []}})
+
+
+def test_words_that_feed_a_float_are_told_what_they_may_be(tmp_path, refused):
+    (tmp_path / "a.csv").write_text("x\nrose\ntulip\n")
+    words = 'column `x` is "rose"; expected a number. Words are read as classes where they feed an integer'
+    assert words in refused("csv", "a.csv", records=X)
