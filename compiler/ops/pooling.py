@@ -68,7 +68,7 @@ def _(g: Value | None, x: Value, y: Value, node: Node) -> Value | None:
 def _explicit(node: Node, shape: Shape) -> tuple[Apart, dict[str, Any]]:
     """A pool's windows, and its attributes with automatic padding resolved and nothing left out."""
     laid = set_apart(node.op, {**node.attributes, "ceil_mode": 0}, shape, node.attributes["kernel_shape"])
-    ceiling = 0 if laid else int(node.attributes.get("ceil_mode", 0))
+    ceiling = int(node.attributes.get("ceil_mode", 0))
     return laid, {"kernel_shape": laid.windows.kernel, **laid.windows.attributes(), "ceil_mode": ceiling}
 
 

@@ -38,6 +38,7 @@ POOLS: dict[str, dict[str, Any]] = {
     "of 3 by 3": {"kernel_shape": [3, 3], "strides": [2, 2]},
     "side by side": {"kernel_shape": [2, 2], "strides": [2, 2]},
     "of strides that differ": {"kernel_shape": [2, 4], "strides": [1, 3]},
+    "rounded up, which changes nothing": {"kernel_shape": [3, 2], "strides": [2, 2], "ceil_mode": 1},
 }
 
 

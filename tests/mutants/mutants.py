@@ -23,6 +23,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from inspect import unwrap
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType
 from typing import Any
@@ -33,7 +34,7 @@ from mutation import Mutant, functions, mutants, starts
 FOLDER = Path(__file__).parent
 TESTS = FOLDER.parent / "compiler"
 PACKAGES = ("dlc.compiler.ops.", "dlc.compiler.passes")
-BUILT = re.compile(r"\b(Value|Any)\b")
+BUILT = re.compile(r"\b(Value|State|Any)\b")
 LEAST_SECONDS = 5.0
 """What a test is given at least; a mutant that makes a test run this long and 20 times longer than before is caught."""
 Lines = dict[str, set[int]]
@@ -86,7 +87,7 @@ def targets() -> list[Target]:
 
     rules: dict[tuple[str, int], list[str]] = {}
     for name, record in operators().items():
-        rule = record.gradient.rule if isinstance(record.gradient, Expansion) else record.gradient
+        rule = unwrap(record.gradient.rule if isinstance(record.gradient, Expansion) else record.gradient)
         if isinstance(rule, FunctionType):
             rules.setdefault((rule.__code__.co_filename, rule.__code__.co_firstlineno), []).append(name)
     used = _used([found[place][0] for place in rules])
@@ -106,18 +107,31 @@ def targets() -> list[Target]:
 
 
 def _used(rules: Sequence[FunctionType]) -> set[FunctionType]:
-    """The functions of operators' files that build values for rules, directly or through another such function."""
+    """The functions of operators' files that build values for rules: called by their names or out of a table, by a rule
+    or another such function, or as the methods of what it returns."""
     found: set[FunctionType] = set()
     rest = list(rules)
     while rest:
         function = rest.pop()
         for name in _names(function.__code__):
-            called = function.__globals__.get(name)
-            ours = isinstance(called, FunctionType) and called.__module__.startswith("dlc.compiler.ops.")
-            if ours and called not in found and BUILT.search(str(called.__annotations__.get("return"))):
-                rest.append(called)
-                found.add(called)
+            named = function.__globals__.get(name)
+            for called in named.values() if isinstance(named, dict) else (named,):
+                if isinstance(called, FunctionType) and called.__module__.startswith(PACKAGES[0]):
+                    new = {each for each in (called, *_methods_of_result(called)) if _builds(each)} - found
+                    rest.extend(new)
+                    found |= new
     return found
+
+
+def _builds(function: FunctionType) -> bool:
+    return BUILT.search(str(function.__annotations__.get("return"))) is not None
+
+
+def _methods_of_result(function: FunctionType) -> list[FunctionType]:
+    returned = function.__globals__.get(str(function.__annotations__.get("return")))
+    if not isinstance(returned, type) or not returned.__module__.startswith(PACKAGES[0]):
+        return []
+    return [each for each in vars(returned).values() if isinstance(each, FunctionType)]
 
 
 def _names(code: CodeType) -> set[str]:
