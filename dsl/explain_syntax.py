@@ -178,6 +178,10 @@ def _keyword(failure: Failure) -> Diagnostic | None:
     if start.text == "as":
         return _plain_as(failure, start, before.text)
     if start.text in FOLLOWERS:
+        inner = _innermost(failure)
+        if start.span.column == 1 and inner is not None and tokens[inner].span.line < start.span.line:
+            here = Label(start.span, "this cannot stand inside the open bracket")
+            return Diagnostic("E0115", "a bracket is not closed", here, (Label(tokens[inner].span, "opened here"),))
         help_ = f"inside a body write `{before.text} = ...`" if start.text == "let" else None
         return Diagnostic(
             "E0114",
@@ -217,6 +221,10 @@ def _known(failure: Failure) -> Diagnostic | None:
         if start >= 2 and tokens[start - 1].type == "NAME" and tokens[start - 2].type in ("INPUT", "PARAM", "STATE"):
             label = Label(tokens[start].span, f"expected `:` between `{tokens[start - 1].text}` and its type")
             return Diagnostic("E0113", "a `:` is missing", label)
+        if token.text == "==" and at == start + 1:
+            what = "`==` compares; a value gets its name by `=`"
+            here = Label(token.span, "write `=`")
+            return Diagnostic("E0118", what, here, edit=Edit(token.span, "="))
         if at + 1 < len(tokens) and tokens[at + 1].text == "=" and token.type in ("SUM_OP", "MUL_OP", "_POW"):
             note = "a name is an address: of a weight, of a value in the exported graph. It is given once."
             label = Label(_over(token, tokens[at + 1]), "no value changes here")

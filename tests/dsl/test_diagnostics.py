@@ -134,6 +134,12 @@ def test_a_brace_left_open_does_not_swallow_the_next_declaration() -> None:
     assert problems("net a {\n  y = 3\n\nnet b {\n  z = 3 +\n}\n") == [("E0115", 4, 1), ("E0113", 6, 1)]
 
 
+def test_a_brace_left_open_before_a_header_without_one() -> None:
+    """The word at the margin tells that the body above was not closed; further in, that it stands in a wrong place."""
+    assert problems("net a {\n  y = 3\n\nnet g\n  return x\n}\n") == [("E0115", 4, 1)]
+    assert problems("net a {\n  y = 3\n  net g\n  return x\n}\n") == [("E0114", 3, 3)]
+
+
 def test_a_misspelt_declaration_after_a_broken_one_has_its_own_error() -> None:
     text = "net a {\n  retrun x\n}\ntrian a on d {\n  loss = 3\n}\nnet g\n  return x\n}\n"
     text += "def f(x): return x\nlet a = (3\n"
@@ -181,6 +187,8 @@ def test_no_flood() -> None:
         ("net n { x = f(a b) }", "E0113", 17, "a comma is missing"),
         ("net n { x += 3 }", "E0118", 11, "there is no `+=`"),
         ("net n { input x f32[B] }", "E0113", 17, "`:` is missing"),
+        ("net n { loss == f(x) }", "E0118", 14, "`==` compares; a value gets its name by `=`"),
+        ("net n { a.b == c }", "E0112", 9, "a value needs a name"),
         ("net n { let a = 3 }", "E0114", 9, "`let` cannot stand inside a body"),
         ("net n { y = a = b }", "E0118", 15, "`=` cannot stand inside"),
         ("fn f(a) = 0 < a < 1", "E0118", 17, "cannot be chained"),
