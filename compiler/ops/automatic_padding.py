@@ -39,8 +39,8 @@ class Apart:
         return any(dim != 0 for dim in (*self.before, *self.after))
 
     def padded(self, x: Value, filler: float = 0.0) -> Value:
-        if not self or not filler:
-            return pad(x, self.before, self.after)
+        if not self:
+            return x
         value: Value = op.Pad(x, extent_vector([*self.before, *self.after]), np.asarray(filler, x.type.numpy))
         return value
 
