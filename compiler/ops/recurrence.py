@@ -120,7 +120,7 @@ def _gru_step(d: _Direction, x: Value, state: State) -> State:
     if d.attributes.get("linear_before_reset", 0):
         inner = h @ to_hidden
         if d.bias is not None:
-            inner = inner + op.Slice(d.bias[1], ints(2 * d.hidden), ints(3 * d.hidden), ints(0))
+            inner = inner + d.split(d.bias[1], 3)[2]
         new = d.act(1, candidate + reset * inner)
     else:
         new = d.act(1, candidate + (reset * h) @ to_hidden)
