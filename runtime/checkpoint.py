@@ -314,14 +314,15 @@ class Checkpoints:
             try:
                 checkpoint = Checkpoint.load(self.path(step))
             except InputError as error:
-                self._note(f"{error.message}; trying the checkpoint before it")
+                self._note(error.message if step == steps[0] else f"{error.message}; trying the checkpoint before it")
                 continue
             if step != steps[-1]:
                 self._note(f"going on from the older checkpoint at step {checkpoint.step}")
             return checkpoint
         if steps:
+            which = f"none of the {len(steps)} checkpoints" if len(steps) > 1 else "the only checkpoint"
             raise InputError(
-                f"{self._folder}: none of the {len(steps)} checkpoints can be read",
+                f"{self._folder}: {which} can{'' if len(steps) > 1 else 'not'} be read",
                 "best.safetensors and last.safetensors may still be good; otherwise start again with another -o",
             )
         return None

@@ -113,12 +113,24 @@ class RunFolder:
 
     @property
     def run(self) -> Mapping[str, Any]:
-        """The content of `run.json`: version, asked, started, ended, status, resumed, error if the run failed, and
-        reason (why it ended) if it finished.
+        """The content of `run.json`: version, asked, started, ended, status, resumed, saved (when it first was) if it
+        ever had a checkpoint, error if the run failed, and reason (why it ended) if it finished.
 
         A status of "running" without a holder of the lock is that of a run that was killed.
         """
         return self._content
+
+    @property
+    def saved(self) -> bool:
+        """Was a checkpoint ever written? Runs of before `run.json` said so have ended with their last weights."""
+        found = self._found or self._content
+        return "saved" in found or (found["status"] in ("finished", "interrupted") and self.last.exists())
+
+    def record_saved(self) -> None:
+        """The first checkpoint is written. Raises RunError if `run.json` cannot be."""
+        if "saved" not in self._content:
+            self._content["saved"] = _now()
+            write_json(self.path / "run.json", self._content)
 
     @property
     def settings(self) -> dict[str, Any]:

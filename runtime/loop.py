@@ -284,6 +284,7 @@ class Loop:
                 splits=self._dataset.content,
             )
         )
+        self._folder.record_saved()
         self._saved_at = time.monotonic()
 
     def _save_best(self) -> None:

@@ -111,11 +111,11 @@ def train(program: Program, run: str, folder: Path, options: Options = DEFAULT, 
 
 
 def resume(folder: Path, options: Options = DEFAULT, view: View = UNSEEN, program: Program | None = None) -> Result:
-    """Go on with the run in `folder` from its last checkpoint (from the beginning if there is none).
+    """Go on with the run in `folder` from its last checkpoint; one that has saved nothing yet begins at step 0.
 
     With `program` (the same file with other `let`s, or edited) the run is compiled anew and goes on with that, as long
     as its weights are the same; what changed is recorded and told. A run that has reached its end returns at once, with
-    a note. Raises what `train` raises, and InputError if the checkpoint does not fit model or data.
+    a note. Raises what `train` raises, and InputError if the checkpoint does not fit model or data, or none is left.
     """
     start = time.monotonic()
     with RunFolder.resume(folder) as opened:
@@ -131,6 +131,7 @@ def resume(folder: Path, options: Options = DEFAULT, view: View = UNSEEN, progra
         schedule = _schedule(compiled, asked, options, dataset, stepper, view)
         checkpoint = Checkpoints(opened.path, view.note).latest()
         if checkpoint is None:
+            _begins_again(opened, compiled, view)
             after = Path(asked["after"]) if asked.get("after") else None
             stepper.load(initial(compiled, stepper, dataset, schedule.seed, schedule.batch, after, view.note))
         else:
@@ -193,6 +194,22 @@ def _report(
             known(best=loop.best, steps=loop.done)
 
     return report
+
+
+def _begins_again(folder: RunFolder, compiled: Compiled, view: View) -> None:
+    """Says that the run begins at step 0. Raises InputError if it had a checkpoint: what it has learnt would be lost."""
+    if not folder.saved:
+        view.note("no checkpoint of this run was written yet: it begins at step 0")
+        return
+    kept = next((path for path in (folder.best, folder.last) if path.exists()), None)
+    help = "start a new run with another -o"
+    if kept is not None:
+        help += f"; to begin with the weights of this one, write `load {compiled.net} from \"{kept.resolve()}\"` into it"
+    raise InputError(
+        f"{folder.checkpoints}: expected a checkpoint to go on from, found none; the run has made some, and to begin at "
+        "step 0 would overwrite its weights and metrics",
+        help,
+    )
 
 
 def _ended(checkpoint: Checkpoint, schedule: Schedule, view: View) -> str:

@@ -1,5 +1,6 @@
 """Going on with a run: bit for bit as if it had never stopped."""
 
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from dlc.compiler.program import Program
+from dlc.runtime.atomic import write_json
 from dlc.runtime.checkpoint import Checkpoints
 from dlc.runtime.errors import InputError
 from dlc.runtime.folder import RunFolder
@@ -242,14 +244,66 @@ def test_the_folder_is_enough(tiny: Make, tmp_path: Path) -> None:
     assert resume(folder, view=view()).step == STEPS
 
 
-def test_a_run_without_any_checkpoint_begins_again(tiny: Make, tmp_path: Path) -> None:
-    program = tiny()
-    whole = uninterrupted(program, tmp_path / "whole")
-    folder = interrupted(program, tmp_path / "run")
+def without_checkpoints(folder: Path) -> dict[str, bytes]:
+    """Removes them, and returns the other files."""
     for path in (folder / "checkpoints").iterdir():
         path.unlink()
-    assert resume(folder, view=view()).step == STEPS
-    same(whole, folder)
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "lock"}
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(tiny: Make, tmp_path: Path) -> None:
+    whole = uninterrupted(tiny(), tmp_path / "whole")
+    slow = KILLED.replace("checkpoint_steps=2", "checkpoint_seconds=60")
+    with subprocess.Popen([sys.executable, "-c", slow, str(tmp_path)], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            if line == "2\n":
+                child.kill()
+    parts, notes = tmp_path / "parts", list[str]()
+    assert (parts / "metrics.jsonl").read_bytes() and Checkpoints(parts).steps() == []
+    resume(parts, view=view(notes=notes))
+    assert "no checkpoint of this run was written yet: it begins at step 0" in notes
+    same(whole, parts)
+
+
+@pytest.mark.parametrize("end", ["finished", "interrupted", "interrupted, without weights", "of before"])
+def test_a_run_that_lost_its_checkpoints_does_not_begin_again(tiny: Make, tmp_path: Path, end: str) -> None:
+    folder = (uninterrupted if end == "finished" else interrupted)(tiny(), tmp_path / "run")
+    if end == "interrupted, without weights":
+        (folder / "last.safetensors").unlink()
+        (folder / "best.safetensors").unlink(missing_ok=True)
+    if end == "of before":
+        content = json.loads((folder / "run.json").read_bytes())
+        del content["saved"]
+        write_json(folder / "run.json", content)
+    before = without_checkpoints(folder)
+    with pytest.raises(InputError, match="checkpoints: expected a checkpoint to go on from, found none") as caught:
+        resume(folder, Options(epochs=9), view())
+    assert caught.value.help is not None and caught.value.help.startswith("start a new run with another -o")
+    assert ("write `load tiny from" in caught.value.help) == (end != "interrupted, without weights")
+    assert without_checkpoints(folder) == before
+
+
+def test_the_weights_of_a_run_that_lost_its_checkpoints_are_loaded_as_the_help_says(tiny: Make, tmp_path: Path) -> None:
+    folder = uninterrupted(tiny(), tmp_path / "run")
+    without_checkpoints(folder)
+    with pytest.raises(InputError) as caught:
+        resume(folder, view=view())
+    load = str(caught.value.help).split("`")[1]
+    notes: list[str] = []
+    again = tiny(("  epochs = 3", f"  epochs = 3\n  {load}"))
+    assert train(again, "tiny", tmp_path / "again", Options(device="cpu"), view(notes=notes)).step == 12
+    assert any(note.startswith("4 tensors of `tiny` come from") for note in notes)
+
+
+def test_one_checkpoint_that_is_damaged_is_told_once(tiny: Make, tmp_path: Path) -> None:
+    folder = interrupted(tiny(), tmp_path / "run")
+    (only,) = (folder / "checkpoints").iterdir()
+    only.write_bytes(only.read_bytes()[:-7])
+    notes: list[str] = []
+    with pytest.raises(InputError, match="the only checkpoint cannot be read"):
+        resume(folder, view=view(notes=notes))
+    assert [note for note in notes if str(only) in note] == [notes[-1]] and "before it" not in notes[-1]
 
 
 def test_the_second_signal_ends_the_process_at_once() -> None:
