@@ -47,8 +47,10 @@ def cut(tokens: list[Token], file: str) -> list[Segment]:
     """
     starts = [0] if tokens else []
     opened: list[str] = []
+    foreign = False
     for at, token in enumerate(tokens):
-        if at and _begins(tokens, at, len(opened), starts[-1]):
+        foreign = token.text in ("//", "from") if token.first else foreign  # a comment, a line of Python: words in it
+        if at and not (foreign and not token.first) and _begins(tokens, at, len(opened), starts[-1]):
             starts.append(at)
             opened = []
         elif token.text in ("(", "[", "{"):

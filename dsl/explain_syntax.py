@@ -10,11 +10,11 @@ import functools
 import re
 from collections.abc import Mapping
 
-from dlc.dsl.ast import Span
 from dlc.dsl.automaton import Failure, drive
 from dlc.dsl.declarations import FOLLOWERS, Segment
 from dlc.dsl.diagnostics import Diagnostic, Edit, Label, nearest
 from dlc.dsl.grammar import grammar
+from dlc.dsl.habits import COMMENTS, habit, over
 from dlc.dsl.syntax_errors import Mistake, keyed
 from dlc.dsl.tokens import END, Token, end_token
 
@@ -37,6 +37,7 @@ def explain(failure: Failure, segment: Segment) -> Diagnostic:
     """The diagnostic for one syntax error."""
     return (
         _bracket(failure, segment)
+        or habit(failure)
         or _unfinished(failure)
         or _keyword(failure)
         or _typed(failure)
@@ -120,10 +121,11 @@ def _misspelt(failure: Failure) -> Diagnostic | None:
     two = at >= 2 and tokens[at - 2].type == tokens[at - 1].type == "NAME"
     if not two or tokens[at - 2].text in _SECTIONS or not {"LBRACE"} <= failure.accepted() <= {"LBRACE", "LSQB", "DOT"}:
         return None
-    return _no_statement(tokens[at - 2], sure=True)
+    line = [token.text for token in tokens[: at - 2] if token.span.line == tokens[at - 2].span.line]
+    return _no_statement(tokens[at - 2], sure=True, after_slashes="//" in line)
 
 
-def _no_statement(word: Token, *, sure: bool) -> Diagnostic | None:
+def _no_statement(word: Token, *, sure: bool, after_slashes: bool = False) -> Diagnostic | None:
     words = [each.lower() for each in _STATEMENTS]
     near = nearest(word.text, [*words, *_SECTIONS, *_FOREIGN_STATEMENTS]) or word.text
     meant = _FOREIGN_STATEMENTS.get(near, near if near != word.text else None)
@@ -131,7 +133,9 @@ def _no_statement(word: Token, *, sure: bool) -> Diagnostic | None:
         return None
     label = f"did you mean `{meant}`?" if meant else "expected " + _either(["`name = ...`", *sorted(words)])
     edit = Edit(word.span, meant) if meant else None
-    return Diagnostic("E0101", f"`{word.text}` does not begin a statement", Label(word.span, label), edit=edit)
+    help_ = None if meant or not after_slashes else f"`//` is a division; {COMMENTS}"
+    message = f"`{word.text}` does not begin a statement"
+    return Diagnostic("E0101", message, Label(word.span, label), help=help_, edit=edit)
 
 
 def _outside(failure: Failure) -> Diagnostic | None:
@@ -149,7 +153,10 @@ def _outside(failure: Failure) -> Diagnostic | None:
     if word.upper() in _STATEMENTS:
         help_: str | None = f"`{word}` belongs inside the braces of a `net`, `block` or another declaration"
     elif after in ("=", ":") and token.word is None:
-        help_ = f"to give a value a name at the top of a file, write `let {word} {after} ...`"
+        rest = failure.tokens[failure.at + 2 : failure.at + 4]
+        plain = rest and rest[0].type in ("INT", "FLOAT", "STRING") and all(token.first for token in rest[1:])
+        then = f" = {_short(rest[0])}" if plain else " = ..." if after == "=" else ": ..."
+        help_ = f"to give a value a name at the top of a file, write `let {word}{then}`"
     else:
         help_ = f"did you mean `{meant}`?" if meant else None
     return Diagnostic("E0114", message, Label(token.span, label), help=help_)
@@ -193,6 +200,8 @@ def _keyword(failure: Failure) -> Diagnostic | None:
         help_ = f"a pipeline swallows only stages; write `(x -> relu) {start.text} y`"
         if start.text == "if":
             help_ = "to choose a stage, write `x -> (relu if training else identity)`"
+            if start.first:
+                help_ += "; to choose a value, `y = a if c else b`"
         message = f"a {'choice' if start.text == 'if' else 'condition'} cannot begin inside a pipeline"
         return Diagnostic("E0110", message, Label(start.span, f"this `{start.text}` comes after a stage"), help=help_)
     label = Label(start.span, "what came before is complete")
@@ -223,12 +232,15 @@ def _known(failure: Failure) -> Diagnostic | None:
             return Diagnostic("E0113", "a `:` is missing", label)
         if token.text == "==" and at == start + 1:
             what = "`==` compares; a value gets its name by `=`"
-            here = Label(token.span, "write `=`")
-            return Diagnostic("E0118", what, here, edit=Edit(token.span, "="))
+            return Diagnostic("E0118", what, Label(token.span, "write `=`"), edit=Edit(token.span, "="))
         if at + 1 < len(tokens) and tokens[at + 1].text == "=" and token.type in ("SUM_OP", "MUL_OP", "_POW"):
             note = "a name is an address: of a weight, of a value in the exported graph. It is given once."
-            label = Label(_over(token, tokens[at + 1]), "no value changes here")
+            label = Label(over(token, tokens[at + 1]), "no value changes here")
             return Diagnostic("E0118", f"there is no `{token.text}=`", label, notes=(note,))
+        if token.text == "(" and tokens[start].text == "print":
+            label = Label(tokens[start].span, "nothing is printed")
+            instead = "a net gives what it returns, and a run shows its loss and its `metrics { name = ... }`"
+            return Diagnostic("E0118", "there is no `print`", label, help=instead)
     here = tokens[start].span if mistake.label == "nothing uses this one" else token.span
     words = {
         "found": _short(token),
@@ -331,7 +343,3 @@ def _subject(failure: Failure) -> int:
     while at >= 2 and failure.tokens[at - 1].text == ",":
         at -= 2
     return at
-
-
-def _over(first: Token, last: Token) -> Span:
-    return Span(first.span.file, first.span.line, first.span.column, last.span.end_line, last.span.end_column)

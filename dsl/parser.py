@@ -17,12 +17,13 @@ from dlc.dsl.automaton import Failure, drive
 from dlc.dsl.declarations import Segment, cut
 from dlc.dsl.diagnostics import Diagnostic, Label, SourceError
 from dlc.dsl.explain_syntax import explain
+from dlc.dsl.habits import dashed_name
 from dlc.dsl.limits import too_deep
 from dlc.dsl.tokens import BAD, Token, end_token, tokenize
 
 EDITIONS = (1,)
 MAX_REPORTED = 20
-MAX_BYTES = 64 * 2**20
+MAX_BYTES = 2**20
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")  # no UTF-8 file has the latter, but the command line may
 
 
@@ -97,7 +98,8 @@ def read(path: Path, shown: str | None = None) -> str:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise SourceError(Diagnostic("E0106", f"`{name}` cannot be read: {reason}", place)) from None
     if len(content) > MAX_BYTES:
-        raise SourceError(Diagnostic("E0106", f"`{name}` is larger than {MAX_BYTES // 2**20} MB", place))
+        message = f"`{name}` is larger than {MAX_BYTES // 2**20} MB: too large for a `.net` file"
+        raise SourceError(Diagnostic("E0106", message, place))
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -110,12 +112,16 @@ def read(path: Path, shown: str | None = None) -> str:
 
 def _syntax_errors(tokens: list[Token], file: str) -> list[Diagnostic]:
     result = []
+    dashed = set()
     for segment in cut(tokens, file):
         if any(token.type == BAD for token in segment.tokens):
             continue
         outcome = drive(segment.tokens, segment.end)
         if isinstance(outcome, Failure):
-            result.append(explain(outcome, segment))
+            name = dashed_name(outcome)
+            if name is None or name not in dashed:  # told once, where it is declared
+                result.append(explain(outcome, segment))
+            dashed.add(name)
     return result
 
 

@@ -28,6 +28,7 @@ _WORDS_OF_OTHER_LANGUAGES = {
     "\N{MULTIPLICATION SIGN}": "products are written with `*`",
     "\N{NO-BREAK SPACE}": "this is a no-break space; type an ordinary one",
 }
+_QUOTED = 'three quotes begin no comment'
 _BAD_RUN = re.compile(r"'[^'\n]*'?|\"[^\n]*|[^\x00-\x7f]+|(.)\1*", re.DOTALL)
 
 
@@ -80,9 +81,10 @@ def tokenize(text: str, file: str) -> tuple[list[Token], list[Comment], list[Dia
             continue
         token = Token(kind or BAD, piece, span, words.get(piece), first)
         first = False
-        complaint = _complaint(token)
+        complaint = _complaint(token, text.startswith('"""', at - len(piece) - 2))
         if complaint:
-            wrong.append(complaint)
+            if complaint.message != _QUOTED or all(each.message != _QUOTED for each in wrong):  # the end is no news
+                wrong.append(complaint)
             token.type = BAD
         elif token.word:
             token.type = token.word
@@ -109,7 +111,8 @@ def _bad_run(text: str, at: int) -> str:
     return found.group()
 
 
-def _complaint(token: Token) -> Diagnostic | None:
+def _complaint(token: Token, quoted: bool) -> Diagnostic | None:
+    """What is wrong with the token; `quoted` if it is the third of three quotes."""
     kind, text, span = token.type, token.text, token.span
     if kind == "INT" and len(text.replace("_", "").lstrip("0")) > MAX_DIGITS:
         return Diagnostic("E0104", "this number is too large", Label(span, f"more than {MAX_DIGITS} digits"))
@@ -117,6 +120,9 @@ def _complaint(token: Token) -> Diagnostic | None:
         return Diagnostic("E0104", "this number is too large", Label(span, "beyond what a float64 holds"))
     if kind == "STRING" and "\\" in text:
         return next(_bad_escapes(token), None)
+    if kind == BAD and quoted:
+        here = Span(span.file, span.line, span.column - 2, span.line, span.column + 1)
+        return Diagnostic("E0103", _QUOTED, Label(here, "write `#`"), help="comments begin with `#`, on each line")
     return _strange(token) if kind == BAD else None
 
 

@@ -197,17 +197,17 @@ def _report(
 
 
 def _begins_again(folder: RunFolder, compiled: Compiled, view: View) -> None:
-    """Says that the run begins at step 0. Raises InputError if it had a checkpoint: what it has learnt would be lost."""
+    """Says that the run begins at step 0. Raises InputError if it had a checkpoint: its weights would be lost."""
     if not folder.saved:
         view.note("no checkpoint of this run was written yet: it begins at step 0")
         return
     kept = next((path for path in (folder.best, folder.last) if path.exists()), None)
     help = "start a new run with another -o"
     if kept is not None:
-        help += f"; to begin with the weights of this one, write `load {compiled.net} from \"{kept.resolve()}\"` into it"
+        help += f"; to begin with the weights of this one, say in it `load {compiled.net} from \"{kept.resolve()}\"`"
     raise InputError(
-        f"{folder.checkpoints}: expected a checkpoint to go on from, found none; the run has made some, and to begin at "
-        "step 0 would overwrite its weights and metrics",
+        f"{folder.checkpoints}: expected a checkpoint to go on from, found none; the run has made some, and to begin "
+        "at step 0 would overwrite its weights and metrics",
         help,
     )
 

@@ -14,7 +14,13 @@ from dlc.compiler.graph import Value
 from dlc.compiler.types import ONNX_NUMBER, Dim, Polynomial, Type, symbol
 from dlc.dsl import ast
 from dlc.dsl.diagnostics import Label, nearest
+from dlc.dsl.habits import CHOICES, NO_BRANCH
 
+FOREIGN_TYPES = {
+    "float": "f32", "float16": "f16", "half": "f16", "float32": "f32", "float64": "f64", "double": "f64",
+    "bfloat16": "bf16", "int": "i64", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64", "long": "i64",
+    "uint8": "u8", "byte": "u8", "boolean": "bool",
+}  # fmt: skip
 WHERE = {
     ast.Freeze: "a `train` section",
     ast.Load: "a `train` section",
@@ -29,7 +35,7 @@ def run(
 ) -> Any:
     """Run a body's statements and give what it returns: one value, or a tuple of several.
 
-    `inputs` are the values of its `input` statements; None for a `fn`, which has none.
+    `inputs` are the values of its `input` statements; None for a `fn`, which has none. `span` is of the declaration.
     """
     result: Any = None
     returned = False
@@ -82,6 +88,11 @@ def statement_of(e: Elaborator, statement: ast.Statement, frame: Frame) -> None:
             assertions.check(e, statement, frame)
         case ast.Ragged():
             _ragged(e, statement, frame)
+        case ast.Section(name=ast.Name(text="if")):
+            for each in (inner for inner in statement.body if isinstance(inner, ast.Assign)):
+                for name in each.names:  # known all the same
+                    frame.scope.names.setdefault(name.text, Binding(POISON, name.span, used=True))
+            raise Problem("E0118", NO_BRANCH, "nothing branches here", span=statement.name.span, help=CHOICES)
         case _:
             where = WHERE.get(type(statement), "another place")
             raise Problem("E0206", f"this statement belongs into {where}")
@@ -268,7 +279,7 @@ def resolve(e: Elaborator, declared: ast.TypeExpr, frame: Frame) -> Type:
 def element(e: Elaborator, name: ast.Name) -> str:
     """An element type's name; `f32` is the working float. Raises Problem."""
     if name.text not in ONNX_NUMBER:
-        guess = nearest(name.text, ONNX_NUMBER)
+        guess = FOREIGN_TYPES.get(name.text) or nearest(name.text, ONNX_NUMBER)
         label = f"did you mean `{guess}`?" if guess else ""
         raise Problem("E0302", f"there is no element type `{name.text}`", label, span=name.span)
     return e.mode.working if name.text == "f32" else name.text

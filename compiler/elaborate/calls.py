@@ -27,6 +27,17 @@ from dlc.compiler.graph import Value
 from dlc.dsl import ast
 from dlc.dsl.diagnostics import nearest
 
+FOREIGN_SETTINGS = {
+    "learning_rate": "lr", "eta": "lr", "decay": "weight_decay", "out_features": "units", "use_bias": "bias",
+    "out_channels": "channels", "filters": "channels", "kernel_size": "kernel", "strides": "stride", "padding": "pad",
+}  # fmt: skip
+"""What other frameworks call a setting."""
+
+INFERRING = ("Linear",)
+"""Blocks whose first two settings are the sizes of input and output elsewhere."""
+
+TRUTH = kinds.KINDS["bool"]
+
 
 def call(e: Elaborator, expr: ast.Call, frame: Frame, place: Place | None = None) -> Any:
     """The value of `target(args)`."""
@@ -105,6 +116,9 @@ def bind(
         scope.names[setting.name.text] = Binding(value, setting.name.span, made_by=span, used=True)
 
     def value_of(arg: ast.Arg, setting: ast.Declared) -> Any:
+        if isinstance(arg.value, ast.Ref) and arg.value.name == "None" and kinds.kind_of(setting.type) is TRUTH:
+            message = f"`{setting.name.text}` of `{what}` wants `true` or `false`"
+            raise Problem("E0302", message, "did you mean `false`?", span=arg.value.span)
         inner = place.part(setting.name.text) if place is not None else None
         return expressions.evaluate(e, arg.value, frame, place=inner)
 
@@ -118,7 +132,14 @@ def bind(
             if not order:
                 raise _too_many(what, declared, arg.span)
             setting = order.pop(0)
-            settle(setting, value_of(arg, setting), arg.span)
+            value = value_of(arg, setting)
+            try:
+                settle(setting, value, arg.span)
+            except Problem as problem:
+                if setting is declared[1] and what in INFERRING and isinstance(value, int):
+                    only = f"`{what}({value})`"
+                    problem.help = f"the size of the input is inferred, only the number of units is given: {only}"
+                raise
             continue
         name = arg.name.text
         if name not in known:
@@ -138,7 +159,8 @@ def bind(
 
 
 def no_setting(what: str, name: str, known: list[str], span: ast.Span | None) -> Problem:
-    guess = nearest(name, known)
+    guess = FOREIGN_SETTINGS.get(name)
+    guess = guess if guess in known else nearest(name, known)
     return Problem(
         "E0203",
         f"`{what}` has no setting called `{name}`",
@@ -208,7 +230,7 @@ def _function(
                 home.scope.names[param.name.text] = Binding(value, param.name.span, used=True)
             if not isinstance(fn.body, tuple):
                 return expressions.evaluate(e, fn.body, home)
-            return bodies.run(e, fn.body, home, None, span)
+            return bodies.run(e, fn.body, home, None, fn.span)
     finally:
         e.report.applications.pop()
 

@@ -255,5 +255,9 @@ def describe(value: Any) -> str:
         case Distribution():
             return f"the initializer `{value.name}`"
         case Direction(word=""):
-            return f"`{value.split}.{value.metric}`, which may be better high or low"
+            name = f"{value.split}.{value.metric}"
+            better = f"`lowest({name})`" if value.metric == "loss" else f"`highest({name})` or `lowest({name})`"
+            return f"`{name}` alone: write {better}"
+        case Direction():
+            return f"the direction `{value.word}({value.split}.{value.metric})`"
     return "something else"

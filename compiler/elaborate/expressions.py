@@ -9,7 +9,7 @@ from dlc.compiler.elaborate import calls, instances, stages
 from dlc.compiler.elaborate.arithmetic import COMPARE, binary, shown, tensor, truth, unary
 from dlc.compiler.elaborate.context import DEPTH_LIMIT, Elaborator, Frame
 from dlc.compiler.elaborate.entities import POISON, Binding, Direction, Instance, Place, Poison, Scope, describe
-from dlc.compiler.elaborate.names import find, unknown
+from dlc.compiler.elaborate.names import find, package, unknown
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.elaborate.successors import misnamed
 from dlc.compiler.graph import Value
@@ -147,6 +147,9 @@ def _whence(e: Elaborator, frame: Frame, operands: tuple[ast.Expr | None, ...]) 
 
 
 def _attribute(e: Elaborator, expr: ast.Attr, frame: Frame, part: bool) -> Any:
+    foreign = package(e, frame, expr)
+    if foreign is not None:
+        raise foreign
     target = evaluate(e, expr.target, frame, part=True)
     if isinstance(target, Value | tuple) and isinstance(expr.target, ast.Call):
         # `half(x).low`: the names that this application has just given.

@@ -89,11 +89,11 @@ def _body(e: Elaborator, instance: Instance, values: list[Any], named: dict[str,
     if instance.template is not None:
         block, module = instance.template.block, instance.template.module
         body: Any = block.body
-        returns = block.returns
+        returns, declared_at = block.returns, block.span
     else:
         assert instance.net is not None
         module = next(m for m in (e.program.main, *e.program.modules.values()) if instance.net in m.source.declarations)
-        body, returns = instance.net.body, ()
+        body, returns, declared_at = instance.net.body, (), instance.net.span
     scope = Scope(instance.settings)
     frame = Frame(module, scope, instance, instance.place)
     instance.inside, instance.dims = scope, frame.dims
@@ -104,7 +104,7 @@ def _body(e: Elaborator, instance: Instance, values: list[Any], named: dict[str,
         result = stages.chain(e, body, value, frame, whole_of=instance)
     else:
         inputs = _inputs(body, values, named, instance, span)
-        result = bodies.run(e, body, frame, inputs, span)
+        result = bodies.run(e, body, frame, inputs, declared_at)
     for declared, each in zip(returns, result if isinstance(result, tuple) else (result,), strict=False):
         if isinstance(each, Value):
             bodies.unify(e, declared, each, Frame(module, scope, instance, instance.place), "the result", span)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeAlias
 
-from dlc.compiler.elaborate.entities import Builtin, Distribution, describe
+from dlc.compiler.elaborate.entities import Builtin, Direction, Distribution, describe
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
 from dlc.compiler.types import FLOATS, INTEGERS, Dim, Polynomial
@@ -167,6 +167,11 @@ KINDS: dict[str, Kind] = {
     "floats": Kind("floats", _tensor(*FLOATS), help="convert it first: `float(x)`"),
     "integers": Kind("integers, i64 or i32", _tensor("i64", "i32")),
     "mask": Kind("truth values", _tensor("bool"), code="E0308"),
+    "direction": Kind(
+        "a direction: `lowest(dev.loss)` or `highest(dev.acc)`",
+        lambda value: isinstance(value, Direction) and bool(value.word),
+        help="the metric with its direction comes first",
+    ),
     "axis": Kind("an axis: an integer or the name of a dimension", _dim),
     "axes": Kind("axes: integers or names of dimensions", _several(_dim), lambda value: _each(value) != []),
     "extent": Kind("a dimension: an integer of 0 or more, or its name", _dim, _sized),

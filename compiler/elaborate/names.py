@@ -27,6 +27,15 @@ from dlc.dsl.modules import Module
 SCALARS = ("step", "seed", "epoch", "steps", "steps_per_epoch")
 _PENDING = object()
 GUESSES = 50
+FOREIGN = {
+    "True": "true", "False": "false", "None": "none", "null": "none", "Dense": "Linear", "FullyConnected": "Linear",
+    "Conv1d": "Conv", "Conv2d": "Conv", "Conv2D": "Conv", "Conv3d": "Conv", "BatchNorm1d": "BatchNorm",
+    "BatchNorm2d": "BatchNorm", "MaxPool2d": "max_pool", "AvgPool2d": "avg_pool", "Dropout": "dropout",
+    "Flatten": "flatten", "ReLU": "relu", "CrossEntropyLoss": "cross_entropy", "MSELoss": "mse",
+}  # fmt: skip
+"""What other languages and frameworks call what there is here."""
+
+PACKAGES = ("nn", "torch", "F", "tf", "keras", "layers", "optim", "np", "jnp", "flax")
 
 
 def find(e: Elaborator, frame: Frame, name: str, span: ast.Span) -> Binding:
@@ -65,9 +74,25 @@ def candidates(e: Elaborator, frame: Frame) -> list[str]:
 
 
 def unknown(name: str, known: Iterable[str], span: ast.Span, what: str | None = None) -> Problem:
-    guess = nearest(name, known)
+    guess = FOREIGN.get(name) if what is None else None
+    guess = guess or nearest(name, known)
     message = f"{what} has nothing called `{name}`" if what else f"nothing here is called `{name}`"
     return Problem("E0201", message, f"did you mean `{guess}`?" if guess else "", span=span)
+
+
+def package(e: Elaborator, frame: Frame, expr: ast.Attr) -> Problem | None:
+    """`nn.Linear`: the library's names stand alone."""
+    root = expr.target
+    while isinstance(root, ast.Attr):
+        root = root.target
+    if not isinstance(root, ast.Ref) or root.name not in PACKAGES or look(e, frame, root.name, root.span) is not None:
+        return None
+    name = expr.name.text
+    meant = FOREIGN.get(name, name)
+    if look(e, frame, meant, expr.span) is None:
+        meant = nearest(name, candidates(e, frame)) or ""
+    help = f"the library's names stand alone: `{meant or 'Linear'}`"
+    return Problem("E0201", f"nothing here is called `{root.name}`", span=root.span, help=help)
 
 
 def entity(e: Elaborator, declaration: ast.Declaration, home: Module, span: ast.Span) -> Any:

@@ -17,6 +17,9 @@ from dlc.compiler.types import Dim, Type, symbol
 from dlc.dsl import ast
 from dlc.dsl.diagnostics import nearest
 
+FOREIGN_KEYS = {"batch_size": "batch", "batchsize": "batch", "num_epochs": "epochs", "optim": "optimizer"}
+FOREIGN_KEYS |= {"criterion": "loss", "max_steps": "steps", "clip": "clip_norm", "gradient_clipping": "clip_norm"}
+
 
 def elaborate(e: Elaborator, section: ast.Train) -> Run:
     """Elaborate a train section in the elaborator's mode; problems are reported."""
@@ -47,6 +50,7 @@ def elaborate(e: Elaborator, section: ast.Train) -> Run:
     with_scalars(e, frame.scope)
     _statements(e, section, frame, run)
     _check_used(e, frame, run)
+    _check_given(e, section)
     _check_moves(e, section, run)
     if isinstance(batch, int) and not e.report.failed and run.settings.get("batch") != batch:
         text = f"`{section.net.text}` takes {batch} at a time"
@@ -100,10 +104,6 @@ def _statements(e: Elaborator, section: ast.Train, frame: Frame, run: Run) -> No
                     raise Problem("E0206", "this statement does not belong into a `train` section")
         except Problem as problem:
             e.report.add(problem, statement.span)
-    for key in ("loss", "optimizer"):
-        given = any(isinstance(each, ast.Assign) and each.names[0].text == key for each in section.body)
-        if not given and not e.report.failed:
-            e.report.add(Problem("E0205", f"this `train` section has no `{key}`"), section.net.span)
 
 
 def _points(statement: ast.Statement) -> bool:
@@ -111,6 +111,14 @@ def _points(statement: ast.Statement) -> bool:
     if isinstance(statement, ast.Section):
         return statement.name.text == "group"
     return isinstance(statement, ast.Freeze | ast.Load)
+
+
+def _check_given(e: Elaborator, section: ast.Train) -> None:
+    """What every run needs; told only where nothing else is wrong, such as the spelling of a key."""
+    for key in ("loss", "optimizer"):
+        given = any(isinstance(each, ast.Assign) and each.names[0].text == key for each in section.body)
+        if not given and not e.report.failed:
+            e.report.add(Problem("E0205", f"this `train` section has no `{key}`"), section.net.span)
 
 
 def _check_moves(e: Elaborator, section: ast.Train, run: Run) -> None:
@@ -129,12 +137,14 @@ def _check_used(e: Elaborator, frame: Frame, run: Run) -> None:
         if name == "loss" or binding.span is None or name in run.fields:
             continue
         if not binding.used:
-            guess = nearest(name, KEYS)
+            guess = FOREIGN_KEYS.get(name) or nearest(name, KEYS)
+            rate = name in ("lr", "learning_rate")
             problem = Problem(
                 "E0207",
                 f"nothing uses `{name}`",
-                f"did you mean `{guess}`?" if guess else "",
+                f"did you mean `{guess}`?" if guess and not rate else "",
                 notes=("in a `train` section a name is either a key or part of the loss or a metric",),
+                help="the optimizer says it, `optimizer = SGD(lr=...)`, or a `let` above" if rate else None,
             )
             e.report.add(problem, binding.span)
         elif isinstance(binding.value, Value) and binding.value.type == Type(e.mode.working, ()):

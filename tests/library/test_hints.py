@@ -84,6 +84,85 @@ def test_the_help_is_right(tmp_path: Path) -> None:
     assert found(text + "  z = x -> Conv(16, 1, stride=2)\n  return z + y\n}\n") == []
 
 
+@pytest.mark.parametrize(
+    ("stage", "code", "advice"),
+    [
+        ("Linear(3, bias=True)", "E0201", "did you mean `true`?"),
+        ("Linear(3, bias=False)", "E0201", "did you mean `false`?"),
+        ("Linear(3, bias=None)", "E0302", "`bias` of `Linear` wants `true` or `false`; did you mean `false`?"),
+        ("Linear(4, 3)", "E0302", "only the number of units is given: `Linear(3)`"),
+        ("Linear(3, bias=1)", "E0302", "wants `true` or `false`; this is the number 1; None"),
+        ("Dense(3)", "E0201", "did you mean `Linear`?"),
+        ("nn.Linear(3)", "E0201", "nothing here is called `nn`; ; the library's names stand alone: `Linear`"),
+        ("torch.nn.Dense(3)", "E0201", "nothing here is called `torch`; ; the library's names stand alone: `Linear`"),
+        ("nn.Linera(3)", "E0201", "the library's names stand alone: `Linear`"),
+        ("Linear(out_features=3)", "E0203", "did you mean `units`?"),
+    ],
+)
+def test_names_of_other_frameworks(stage: str, code: str, advice: str) -> None:
+    [problem] = found(f"net n {{\n  input x: f32[B, 4]\n  return x -> {stage}\n}}\n")
+    assert problem.code == code
+    assert advice in f"{problem.message}; {problem.primary.text}; {problem.help}"
+
+
+def test_a_part_of_a_net_may_have_a_name_of_other_frameworks() -> None:
+    text = "block Two {\n  input x\n  half = x -> Linear(2)\n  return half\n}\n"
+    assert not found(text + "net n {\n  input x: f32[B, 4]\n  nn = Two()\n  y = nn(x)\n  return y + nn.half\n}\n")
+
+
+@pytest.mark.parametrize(("name", "meant"), [("float32", "f32"), ("int64", "i64"), ("long", "i64"), ("double", "f64")])
+def test_element_types_of_other_frameworks(name: str, meant: str) -> None:
+    [problem] = found(f"net n {{\n  input x: {name}[B, 4]\n  return x\n}}\n")
+    assert (problem.code, problem.primary.text) == ("E0302", f"did you mean `{meant}`?")
+
+
+RUN = """data d {
+  train = csv("t.csv")
+  x: f32[4] = columns("a", "b", "c", "d")
+  y: f32[]
+}
+net n {
+  input x: f32[B, 4]
+  y1 = x -> Linear(1) -> squeeze(-1)
+  return y1
+}
+train n on d {
+  loss = mse(y1, y)
+  optimizer = SGD(lr=0.1)
+  epochs = 1
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "advice"),
+    [
+        ("epochs = 1", "epochs = 1\n  batch_size = 2", "E0207", "did you mean `batch`?"),
+        ("epochs = 1", "epochs = 1\n  lr = 0.1", "E0207", "the optimizer says it, `optimizer = SGD(lr=...)`"),
+        ("epochs = 1", "epochs = 1\n  learning_rate = 0.1", "E0207", "the optimizer says it"),
+        ("epochs = 1", "epoch = 1", "E0207", "did you mean `epochs`?"),
+        ("optimizer =", "optim =", "E0207", "did you mean `optimizer`?"),
+        ("SGD(lr", "SGD(learning_rate", "E0203", "did you mean `lr`?"),
+        ("SGD(lr", "optim.SGD(lr", "E0201", "the library's names stand alone: `SGD`"),
+        ("epochs = 1", "early_stop = patience(train.loss, 4)", "E0302", "this is `train.loss` alone: write `lowest("),
+        ("epochs = 1", "keep = train.loss", "E0302", "this is `train.loss` alone: write `lowest(train.loss)`"),
+        ("lr=0.1", "lr=plateau(0.1, lowest(train.loss))", "E0302", "the metric with its direction comes first"),
+        ("lr=0.1", "lr=plateau(train.loss, 0.1)", "E0302", "write `lowest(train.loss)`"),
+        ("  return y1\n", "", "E0206", "`return` is missing"),
+    ],
+)
+def test_a_run_as_other_frameworks_write_it(old: str, new: str, code: str, advice: str) -> None:
+    assert not found(RUN) and old in RUN
+    [problem] = found(RUN.replace(old, new))
+    assert problem.code == code
+    assert advice in f"{problem.primary.text}; {problem.help}"
+
+
+def test_an_if_statement_in_a_net() -> None:
+    [problem] = found("net n {\n  input x: f32[B, 4]\n  if training { y = x }\n  return y\n}\n")
+    assert (problem.code, problem.message, problem.primary.span.line) == ("E0118", "there is no `if` statement", 3)
+
+
 def test_other_ranks_are_told_by_axis() -> None:
     [problem] = found("net n {\n  input x: f32[B, 4], y: f32[B, 5]\n  return x + y\n}\n")
     assert problem.notes[0] == "axis -1 is 4 and 5" and problem.help is None

@@ -175,4 +175,5 @@ def test_a_split_that_is_not_there(tiny: Make, tmp_path: Path) -> None:
 def test_a_metric_alone_says_no_direction(tiny: Make, key: str) -> None:
     with pytest.raises(SourceError, match="wants a direction") as caught:
         tiny(("epochs = 3", f"epochs = 3\n  {key}")).check()
-    assert "`dev.acc`, which may be better high or low" in str(caught.value.diagnostics[0].primary.text)
+    told = "this is `dev.acc` alone: write `highest(dev.acc)` or `lowest(dev.acc)`"
+    assert caught.value.diagnostics[0].primary.text == told

@@ -280,7 +280,7 @@ def test_a_run_that_lost_its_checkpoints_does_not_begin_again(tiny: Make, tmp_pa
     with pytest.raises(InputError, match="checkpoints: expected a checkpoint to go on from, found none") as caught:
         resume(folder, Options(epochs=9), view())
     assert caught.value.help is not None and caught.value.help.startswith("start a new run with another -o")
-    assert ("write `load tiny from" in caught.value.help) == (end != "interrupted, without weights")
+    assert ("say in it `load tiny from" in caught.value.help) == (end != "interrupted, without weights")
     assert without_checkpoints(folder) == before
 
 

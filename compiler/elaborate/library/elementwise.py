@@ -17,7 +17,7 @@ from dlc.compiler.graph import Value
 from dlc.compiler.types import Polynomial
 
 
-def _pointwise(name: str, operator: str, python: Callable[[float], float] | None = None) -> None:
+def _pointwise(name: str, operator: str, python: Callable[[float], float] | None, meaning: str) -> None:
     """A function of one tensor, and of compile-time numbers where `python` says how."""
 
     def call(x: Any) -> Any:
@@ -30,26 +30,38 @@ def _pointwise(name: str, operator: str, python: Callable[[float], float] | None
             x = tensor(x, "f32")
         return op[operator](floating(x, name))
 
+    call.__doc__ = meaning
     BUILTINS[name] = Builtin(name, call)
 
 
-for _name, _operator, _python in (
-    ("relu", "Relu", None), ("sigmoid", "Sigmoid", None), ("tanh", "Tanh", math.tanh), ("softplus", "Softplus", None),
-    ("softsign", "Softsign", None), ("exp", "Exp", math.exp), ("log", "Log", math.log), ("sqrt", "Sqrt", math.sqrt),
-    ("cos", "Cos", math.cos), ("sin", "Sin", math.sin), ("floor", "Floor", math.floor), ("mish", "Mish", None),
-    ("selu", "Selu", None), ("erf", "Erf", math.erf), ("hardswish", "HardSwish", None), ("ceil", "Ceil", math.ceil),
-    ("round", "Round", round),
-):  # fmt: skip
-    _pointwise(_name, _operator, _python)
+_pointwise("relu", "Relu", None, "x where it is positive, elsewhere 0.")
+_pointwise("sigmoid", "Sigmoid", None, "1 / (1 + exp(-x)).")
+_pointwise("tanh", "Tanh", math.tanh, "The hyperbolic tangent.")
+_pointwise("softplus", "Softplus", None, "log(1 + exp(x)).")
+_pointwise("softsign", "Softsign", None, "x / (1 + abs(x)).")
+_pointwise("exp", "Exp", math.exp, "e to the power of x.")
+_pointwise("log", "Log", math.log, "The natural logarithm.")
+_pointwise("sqrt", "Sqrt", math.sqrt, "The square root.")
+_pointwise("cos", "Cos", math.cos, "The cosine.")
+_pointwise("sin", "Sin", math.sin, "The sine.")
+_pointwise("floor", "Floor", math.floor, "The greatest integer that is not above x; no gradient goes through.")
+_pointwise("ceil", "Ceil", math.ceil, "The least integer that is not below x; no gradient goes through.")
+_pointwise("round", "Round", round, "The nearest integer, of two the even one; no gradient goes through.")
+_pointwise("mish", "Mish", None, "x * tanh(softplus(x)) (Misra, 2019).")
+_pointwise("selu", "Selu", None, "The scaled `elu` that keeps mean 0 and variance 1 (Klambauer et al., 2017).")
+_pointwise("erf", "Erf", math.erf, "The error function.")
+_pointwise("hardswish", "HardSwish", None, "x * hardsigmoid(x) (Howard et al., 2019).")
 
 
 @function("abs")
 def absolute(x: Any) -> Any:
+    """Without the sign."""
     return abs(x) if isinstance(x, int | float) and not isinstance(x, bool) else op.Abs(tensor_of(x, "abs"))
 
 
 @function("square")
 def square(x: Any) -> Any:
+    """x * x."""
     if isinstance(x, bool) or not isinstance(x, int | float | Polynomial | Value):
         raise Problem("E0302", "`square` wants a tensor or a number", f"this is {describe(x)}")
     factor: Any = x
@@ -58,16 +70,19 @@ def square(x: Any) -> Any:
 
 @function("leaky_relu")
 def leaky_relu(x: Floats, slope: float = 0.01) -> Value:
+    """x where it is positive, elsewhere `slope` * x."""
     return op.LeakyRelu(x, alpha=float(slope))
 
 
 @function("elu")
 def elu(x: Floats, alpha: float = 1.0) -> Value:
+    """x where it is positive, elsewhere `alpha` * (exp(x) - 1)."""
     return op.Elu(x, alpha=float(alpha))
 
 
 @function("relu6")
 def relu6(x: Floats) -> Value:
+    """x between 0 and 6."""
     return op.Clip(x, 0.0, 6.0)
 
 
@@ -102,15 +117,17 @@ def gelu(x: Floats) -> Value:
 
 @function("identity")
 def identity(x: Any) -> Any:
+    """x as it is."""
     return x
 
 
 @function("detach")
 def detach(x: Tensor) -> Value:
+    """x, and no gradient goes through."""
     return private.Detach(x)
 
 
-def _extreme(name: str, operator: str, python: Callable[[Any, Any], Any]) -> None:
+def _extreme(name: str, operator: str, python: Callable[[Any, Any], Any], meaning: str) -> None:
     def call(e: Elaborator, a: Any, b: Any) -> Any:
         if not isinstance(a, Value) and not isinstance(b, Value):
             if isinstance(a, Polynomial) or isinstance(b, Polynomial):
@@ -124,15 +141,17 @@ def _extreme(name: str, operator: str, python: Callable[[Any, Any], Any]) -> Non
         stretch(x.type, y.type, "compared")
         return op[operator](x, y)
 
+    call.__doc__ = meaning
     BUILTINS[name] = Builtin(name, call)
 
 
-_extreme("minimum", "Min", min)
-_extreme("maximum", "Max", max)
+_extreme("minimum", "Min", min, "The lesser of two, element by element.")
+_extreme("maximum", "Max", max, "The greater of two, element by element.")
 
 
 @function("clip")
 def clip(x: Tensor, low: float, high: float) -> Value:
+    """x between `low` and `high`."""
     if low > high:
         raise Problem("E0303", f"nothing lies between {low} and {high}", "`low` is above `high`", argument="high")
     return op.Clip(x, tensor(low, x.dtype, "`low`"), tensor(high, x.dtype, "`high`"))
@@ -156,6 +175,7 @@ def where(e: Elaborator, condition: Any, a: Any, b: Any) -> Any:
 
 @function("cast")
 def cast(e: Elaborator, x: Tensor, to: Element) -> Value:
+    """x as another element type: `cast(x, "i64")`."""
     return op.Cast(x, to=e.mode.working if to == "f32" else to)
 
 

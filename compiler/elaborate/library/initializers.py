@@ -60,11 +60,13 @@ BUILTINS["he"] = Distribution("he", _he)
 
 @function("normal")
 def normal(deviation: Positive = 1.0) -> Distribution:
+    """Normal around 0, with a deviation."""
     return Distribution("normal", lambda type, site: standard_normal(type, site) * float(deviation))
 
 
 @function("uniform")
 def uniform(a: Positive = 1.0) -> Distribution:
+    """Uniform from -`a` to `a`."""
     limit = float(a)
     return Distribution("uniform", lambda type, site: uniform_in_unit(type, site) * (2 * limit) - limit)
 
@@ -106,6 +108,7 @@ def _constant(name: str, number: float) -> Distribution:
     def call(e: Elaborator, shape: Extents) -> Value:
         return full(e, shape, number)
 
+    call.__doc__ = f"{number:g} everywhere: an initializer, and of a shape a tensor."
     return Distribution(name, _filled(number), Builtin(name, call))
 
 
@@ -122,9 +125,11 @@ BUILTINS["ones"] = _constant("ones", 1.0)
 
 @function("zeros_like")
 def zeros_like(x: Tensor) -> Value:
+    """Zeros of the type and shape of x."""
     return private.ExpandTo(current().constant(0, x.dtype), shape=x.shape)
 
 
 @function("constant")
 def constant(e: Elaborator, values: Any) -> Any:
+    """A list of numbers, or a list of lists, as a tensor."""
     return tensor(values, e.mode.working)

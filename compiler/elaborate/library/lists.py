@@ -12,6 +12,7 @@ from dlc.compiler.elaborate.problems import Problem
 
 @function("zip")
 def zip_(*lists: Any) -> list[Any]:
+    """Lists of one length side by side: `for a, b in zip(x, y)`."""
     for each in lists:
         if not isinstance(each, list | tuple | range):
             raise Problem("E0302", "`zip` goes through lists", f"this is {describe(each)}")
@@ -22,6 +23,7 @@ def zip_(*lists: Any) -> list[Any]:
 
 @function("len")
 def len_(x: Any) -> int:
+    """How many items a list has, known while compiling."""
     if not isinstance(x, list | tuple | range | str):
         raise Problem("E0302", "`len` counts a list", f"this is {describe(x)}")
     return len(x)
@@ -29,6 +31,7 @@ def len_(x: Any) -> int:
 
 @function("range")
 def range_(low: Any, high: Any = None) -> list[int]:
+    """The integers below `low`, or from `low` to below `high`."""
     first, last = (0, low) if high is None else (low, high)
     for bound in (first, last):
         if isinstance(bound, bool) or not isinstance(bound, int):
@@ -42,11 +45,13 @@ def range_(low: Any, high: Any = None) -> list[int]:
 
 @function("highest")
 def highest(metric: Any) -> Direction:
+    """A metric of a split that is the better the higher: `highest(dev.acc)`, for `keep`, `patience` and `plateau`."""
     return _direction("highest", metric)
 
 
 @function("lowest")
 def lowest(metric: Any) -> Direction:
+    """A metric of a split that is the better the lower: `lowest(dev.loss)`, for `keep`, `patience` and `plateau`."""
     return _direction("lowest", metric)
 
 
@@ -57,9 +62,6 @@ def _direction(word: str, metric: Any) -> Direction:
 
 
 @function("patience")
-def patience(metric: Any, epochs: Count) -> dict[str, Any]:
-    """Stop when a metric has not improved for so many epochs."""
-    if not isinstance(metric, Direction) or not metric.word:
-        text = "`patience` wants a direction: `patience(highest(dev.acc), 5)`"
-        raise Problem("E0302", text, f"this is {describe(metric)}")
+def patience(metric: Direction, epochs: Count) -> dict[str, Any]:
+    """For `early_stop`: the run stops when a metric has not improved for so many epochs."""
     return {"direction": metric.word, "split": metric.split, "metric": metric.metric, "patience": epochs}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from dlc.compiler.build import op
 from dlc.compiler.elaborate.context import Elaborator, Frame
 from dlc.compiler.elaborate.entities import Direction, describe
@@ -20,7 +18,7 @@ def plateau(
     e: Elaborator,
     frame: Frame,
     written: tuple[ast.Arg, ...],
-    metric: Any,
+    metric: Direction,
     value: Positive,
     factor: Positive = 0.1,
     patience: Natural = 10,
@@ -32,9 +30,6 @@ def plateau(
     An improvement is one by more than the share `threshold`, as in PyTorch's ReduceLROnPlateau. In the graph it is a
     scalar input; the manifest says beside it how the host moves it.
     """
-    if not isinstance(metric, Direction) or not metric.word:
-        text = "`plateau` wants a direction: `plateau(lowest(dev.loss), 0.1)`"
-        raise Problem("E0302", text, f"this is {describe(metric)}", argument="metric")
     for name, number, end, wanted in (("factor", factor, 1, "less than 1"), ("least", least, value, "below the value")):
         if not number < end:
             text = f"`{name}` of `plateau` is {wanted}"

@@ -69,6 +69,7 @@ def masked(x: Value, mask: Mask) -> tuple[Value, Value]:
 
 @function("sum")
 def sum_or_number(e: Elaborator, x: Any, axis: Axes | None = None, mask: Mask | None = None, keep: bool = False) -> Any:
+    """The sum over all axes or some, or of a list."""
     return sum(x) if _numbers(x) else sum_(e, x, axis, mask, keep)
 
 
@@ -83,6 +84,7 @@ def sum_(e: Elaborator, x: Any, axis: Axes | None = None, mask: Mask | None = No
 def mean_or_number(
     e: Elaborator, x: Any, axis: Axes | None = None, mask: Mask | None = None, keep: bool = False
 ) -> Any:
+    """The mean over all axes or some, or of a list."""
     return math.fsum(x) / len(x) if _numbers(x) else mean(e, x, axis, mask, keep)
 
 
@@ -96,7 +98,7 @@ def mean(e: Elaborator, x: Any, axis: Axes | None = None, mask: Mask | None = No
     return _reduced("ReduceSum", value, axis, keep) / _reduced("ReduceSum", weight, axis, keep)
 
 
-def _extreme(name: str, operator: str, python: Callable[[Any], Any], least: float) -> None:
+def _extreme(name: str, operator: str, python: Callable[[Any], Any], least: float, meaning: str) -> None:
     def call(x: Any, axis: Axes | None = None, mask: Mask | None = None, keep: bool = False) -> Any:
         if isinstance(x, list | tuple):
             if not _numbers(x):
@@ -107,11 +109,12 @@ def _extreme(name: str, operator: str, python: Callable[[Any], Any], least: floa
             value = choose(mask_for(value, mask), floating(value, name), least)
         return _reduced(operator, value, axis, keep)
 
+    call.__doc__ = meaning
     BUILTINS[name] = Builtin(name, call)
 
 
-_extreme("max", "ReduceMax", max, -math.inf)
-_extreme("min", "ReduceMin", min, math.inf)
+_extreme("max", "ReduceMax", max, -math.inf, "The greatest value over all axes or some, or of a list.")
+_extreme("min", "ReduceMin", min, math.inf, "The least value over all axes or some, or of a list.")
 
 
 @function("logsumexp")

@@ -38,6 +38,7 @@ def flatten(x: Tensor) -> Value:
 
 @function("reshape")
 def reshape(x: Tensor, shape: Extents) -> Value:
+    """The same elements in another shape: `reshape(x, [B, 4, 7])`."""
     held, asked = x.type.size, product(shape)
     if held != asked:
         text = f"{x.type} cannot take that shape"
@@ -47,6 +48,7 @@ def reshape(x: Tensor, shape: Extents) -> Value:
 
 @function("squeeze")
 def squeeze(x: Tensor, axis: Axes) -> Value:
+    """x without axes that are 1."""
     axes = axes_of(x, axis) or ()
     for each in axes:
         if x.shape[each] != 1:
@@ -72,12 +74,14 @@ def transpose(x: Tensor, axes: Axes | None = None) -> Value:
 
 @function("concat")
 def concat(x: Any, axis: Axis = -1) -> Value:
+    """The tensors of a list one behind the other along an axis."""
     parts = _list_of(x, "concat")
     return op.Concat(*parts, axis=axis_of(parts[0], axis))
 
 
 @function("stack")
 def stack(x: Any, axis: int = 0) -> Value:
+    """The tensors of a list side by side along a new axis."""
     parts = _list_of(x, "stack")
     rank = parts[0].type.rank + 1
     if isinstance(axis, Polynomial) or not -rank <= axis < rank:
@@ -117,6 +121,7 @@ def gather(x: Tensor, index: Integers) -> Value:
 
 @function("one_hot")
 def one_hot(e: Elaborator, index: Integers, count: Count) -> Value:
+    """`i64[...]` as `[..., count]`: 1 at the index, 0 elsewhere."""
     values = current().constant(np.array([0, 1], np.float64), e.mode.working)
     return op.OneHot(index, current().constant(count, "i64"), values, axis=-1)
 

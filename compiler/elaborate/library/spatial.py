@@ -67,6 +67,7 @@ def _pads(
 def convolve(
     x: Floats, weight: Floats, stride: Counts = 1, pad: Padding = 0, dilation: Counts = 1, groups: Count = 1
 ) -> Value:
+    """By a weight `[out, in / groups, ...]`, over the spatial axes of `[B, C, ...]`."""
     kernel = kernel_of(x, weight, "convolve")
     n = len(kernel)
     strides, dilations = each_axis(stride, n, "stride"), each_axis(dilation, n, "dilation")
@@ -104,6 +105,7 @@ def _pool(what: str, x: Value, window: Counts, stride: Counts | None, pad: Paddi
 
 @function("max_pool")
 def max_pool(x: Floats, size: Counts, stride: Counts | None = None, pad: Padding = 0, ceil: bool = False) -> Value:
+    """The greatest value of each window."""
     pooled: Value = op.MaxPool(x, **_pool("max_pool", x, size, stride, pad, ceil))
     return pooled
 
