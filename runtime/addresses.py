@@ -34,8 +34,9 @@ def held(path: Path, weights: str = "best") -> tuple[Path, list[Held]]:
 
     Raises InputError.
     """
-    file = path / f"{weights}.safetensors" if path.is_dir() else path
-    if path.is_dir():
+    run = _names_run(path)
+    file = path / f"{weights}.safetensors" if run else path
+    if run:
         RunFolder.open(path)
     tensors, metadata = read(file)
     roles = roles_of(metadata)
@@ -43,6 +44,11 @@ def held(path: Path, weights: str = "best") -> tuple[Path, list[Held]]:
         Held(address, str(array.dtype), array.shape, array.size, roles.get(address))
         for address, array in sorted(tensors.items())
     ]
+
+
+def _names_run(path: Path) -> bool:
+    """A folder, or nothing that a file of weights could be called."""
+    return path.is_dir() or not (path.exists() or path.suffix)
 
 
 def rename(path: Path, pairs: Mapping[str, str]) -> dict[Path, int]:
@@ -53,7 +59,7 @@ def rename(path: Path, pairs: Mapping[str, str]) -> dict[Path, int]:
     another name now. Raises InputError if no file has an old address or a new one is taken, UsageError for a file that
     is not .safetensors, RunError for the disk or a run in training.
     """
-    if not path.is_dir():
+    if not _names_run(path):
         if path.suffix != ".safetensors":
             raise UsageError(f"expected a .safetensors file or the folder of a run, found {path}")
         return _rename([path], pairs)

@@ -49,3 +49,30 @@ class StopRequest:
         # The system's own handling ends a process even in the middle of a call into ONNX Runtime.
         for each in self._before:
             signal.signal(each, signal.SIG_DFL)
+
+
+class Remembered:
+    """Inside `with`, Ctrl-C raises KeyboardInterrupt as ever, and is `seen` from then on: a module written in C that is
+    just being loaded makes an ImportError of it, which need not say so.
+    """
+
+    def __init__(self) -> None:
+        self.seen = False
+        self._replaced = False
+
+    def __enter__(self) -> Remembered:
+        main = threading.current_thread() is threading.main_thread()
+        if main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._remember)
+            self._replaced = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._replaced:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self.seen = True
+        signal.default_int_handler(number, frame)

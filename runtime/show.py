@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import prod
@@ -9,6 +11,8 @@ from typing import Any
 
 from dlc.compiler import memory
 from dlc.compiler.elaborate.context import Stage
+from dlc.compiler.elaborate.entities import Builtin
+from dlc.compiler.elaborate.kinds import HIDDEN
 from dlc.compiler.graph import Node
 from dlc.compiler.program import Program, Unit, library
 from dlc.compiler.types import Dim, Type, substitute
@@ -276,14 +280,16 @@ def _elements(type: Type) -> int:
 
 
 def library_text(name: str) -> str:
-    """The text of a block or function of the library, with the comment above it. Raises InputError."""
+    """The text of a block or function of the library, with the comment above it; of a primitive, which has none, what
+    it takes and what it is. Raises InputError."""
+    from dlc.compiler.elaborate import data  # noqa: F401 (adds the functions that only data sections have)
     from dlc.compiler.elaborate.library import BUILTINS
 
     module = library().main
     declaration = module.scope.get(name)
     if declaration is None:
         if name in BUILTINS:
-            raise InputError(f"`{name}` is a primitive: it has no text in the language")
+            return _primitive(name, BUILTINS[name])
         guess = nearest(name, [*module.scope, *BUILTINS])
         raise InputError(f"the library has nothing called `{name}`", f"did you mean `{guess}`?" if guess else None)
     span = declaration.span
@@ -292,3 +298,27 @@ def library_text(name: str) -> str:
     while first > 0 and lines[first - 1].startswith("##"):
         first -= 1
     return "\n".join(lines[first : span.end_line])
+
+
+def _primitive(name: str, primitive: Any) -> str:
+    """What a part of the library that is written in Python takes and is, in the form of its texts."""
+    made = "# a primitive: it has no text in the language"
+    if isinstance(primitive, float):
+        return f"{name} = {primitive}\n{made}"
+    call = primitive.call if isinstance(primitive, Builtin) else primitive.call and primitive.call.call
+    meaning = inspect.getdoc(call or primitive.make) or ""
+    taken = [each for each in inspect.signature(call).parameters.values() if each.name not in HIDDEN] if call else []
+    head = f"{name}({', '.join(map(_parameter, taken))})" if call else name
+    sentence = " ".join(meaning.partition("\n\n")[0].split())
+    return f"## {sentence}\n{head}\n{made}"
+
+
+def _parameter(of: inspect.Parameter) -> str:
+    """As the language writes it; a parameter that checks itself has no kind."""
+    kind = str(of.annotation).partition(" | ")[0]
+    text = f"{'*' * (of.kind is of.VAR_POSITIONAL)}{of.name}" + (f": {kind.lower()}" if kind != "Any" else "")
+    if of.default is of.empty:
+        return text
+    words = {None: "none", True: "true", False: "false"}
+    plain = words.get(of.default) if of.default is None or isinstance(of.default, bool) else None
+    return f"{text} = {plain or json.dumps(of.default)}"

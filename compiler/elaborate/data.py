@@ -220,6 +220,7 @@ def decode_image(e: Elaborator, file: Any, channels: Count | None = None) -> Val
 
 @function("columns")
 def columns(e: Elaborator, *names: Any) -> Value:
+    """Columns of a table as one vector, in that order: `columns("age", "fare")`."""
     if not isinstance(e.records, Records) or e.records.feeds is None:
         raise Problem("E0206", "`columns` reads a table in a `data` section")
     return e.records.columns(e, names)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from dlc.runtime.cli.terminal import Terminal, leave_unread
+from dlc.runtime.interrupt import Remembered
 
 INTERRUPTED = 130
 
@@ -25,13 +26,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may hold bytes that are no text
     terminal = Terminal(json="--json" in args, debug=debug)
     try:
-        return _carry_out(args or ["--help"], terminal)
+        with Remembered() as interrupts:
+            return _carry_out(args or ["--help"], terminal, interrupts)
     except BrokenPipeError:
         leave_unread()
         return 0
 
 
-def _carry_out(args: list[str], terminal: Terminal) -> int:
+def _carry_out(args: list[str], terminal: Terminal, interrupts: Remembered) -> int:
     try:
         from dlc.runtime.cli.app import parse
 
@@ -46,6 +48,9 @@ def _carry_out(args: list[str], terminal: Terminal) -> int:
         terminal.failure(getattr(interrupt, "message", "interrupted"), INTERRUPTED, getattr(interrupt, "help", None))
         return INTERRUPTED
     except Exception as error:
+        if isinstance(error, ImportError) and interrupts.seen:
+            terminal.failure("interrupted", INTERRUPTED)
+            return INTERRUPTED
         from dlc.runtime.cli.failures import report
 
         return report(error, terminal)

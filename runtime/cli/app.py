@@ -20,7 +20,8 @@ app = typer.Typer(
     help="Compile .net files to ONNX graphs of training and inference, and train them.",
     epilog="\b\nExample:\n  dlc check lenet.net\n  dlc train lenet.net -o runs/lenet --set lr=0.01\n\n"
     "dlc COMMAND --help says more of each. Exit codes: 0 done, 1 a mistake in the input, 2 in the command line, "
-    "3 the run failed, 130 interrupted. With --debug (or DLC_DEBUG=1) an unexpected error shows its traceback.",
+    "3 the run failed, 70 a mistake in dlc, 130 interrupted. "
+    "With --debug (or DLC_DEBUG=1) an unexpected error shows its traceback.",
     rich_markup_mode=None,
     add_completion=False,
     pretty_exceptions_enable=False,

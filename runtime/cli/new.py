@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from dlc.dsl.tokens import tokenize
+from dlc.runtime.atomic import disk_error
 from dlc.runtime.cli.terminal import Terminal
 from dlc.runtime.errors import InputError, UsageError
 
@@ -17,7 +18,8 @@ SUFFIX = ".net"
 
 
 def new(name: str, kind: str, terminal: Terminal) -> None:
-    """Write NAME.net. Raises UsageError for a name that no net can have, InputError if the file is there already."""
+    """Write NAME.net. Raises UsageError for a name that no net can have, InputError if the file is there already,
+    RunError if it cannot be written."""
     path = Path(name)
     path = path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX) if path.name else path
     text = program(kind, path.stem)
@@ -30,6 +32,8 @@ def new(name: str, kind: str, terminal: Terminal) -> None:
             os.fsync(file.fileno())
     except FileExistsError:
         raise InputError(f"{path} is there already, and nothing is overwritten", "choose another name") from None
+    except OSError as error:
+        raise disk_error("write", path, error) from error
     run = Path("runs") / path.stem
     commands = [f"dlc check {path}", f"dlc train {path} -o {run}", f"dlc eval {run}"]
     if kind != "digits":

@@ -84,3 +84,13 @@ def test_the_command(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "expected OLD=NEW" in capsys.readouterr().err
     assert main(["weights", "list", str(trained.parent / "nothing.safetensors")]) == 1
     assert main(["weights", "list", str(trained), "--weights", "worst"]) == 2
+
+
+@pytest.mark.parametrize("command", [["list"], ["rename", "a=b"]])
+def test_a_run_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
+    name, *pairs = command
+    assert main(["weights", name, str(tmp_path / "nope"), *pairs]) == 1
+    assert f"expected a run folder at {tmp_path / 'nope'}, found nothing" in capsys.readouterr().err
+    (tmp_path / "plain").write_text("")
+    assert main(["weights", name, str(tmp_path / "plain"), *pairs]) in (1, 2)
+    assert "expected a .safetensors" in capsys.readouterr().err

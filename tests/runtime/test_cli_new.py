@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,18 @@ def test_a_folder_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["new", str(tmp_path / "none" / "first")]) == 1
     assert "mkdir" in capsys.readouterr().err
     assert main(["new", str(tmp_path / "first"), "--kind", "lstm"]) == 2
+
+
+def test_a_folder_that_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("dlc.runtime.cli.new.open", refused, raising=False)
+    path = tmp_path / "first.net"
+    assert main(["new", str(path)]) == 3
+    assert f"cannot write {path}: permission denied" in capsys.readouterr().err
 
 
 def table(path: Path, last: str) -> float:

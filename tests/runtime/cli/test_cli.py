@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -83,7 +85,6 @@ def test_version(dlc: Dlc) -> None:
         (["show", "{tiny}:tinny"], 2, "no net called `tinny`(.|\n)*tiny.net:tiny?"),
         (["show"], 2, "expected a file"),
         (["show", "--source", "Lienar"], 1, "did you mean `Linear`?"),
-        (["show", "--source", "tanh"], 1, "`tanh` is a primitive"),
         (["show", "{tiny}", "--source", "Linear"], 2, "--source takes no file"),
         (["ir", "{tiny}", "--stage", "grpah"], 2, "'grpah' is not one of"),
         (["ir", "{tiny}", "--after", "simplfy"], 2, "the passes are simplify"),
@@ -189,6 +190,25 @@ def test_failures_have_their_codes(
     monkeypatch.setattr(Program, "check", fail(error))
     done = dlc("check", tiny)
     assert (done.code, done.err) == (code, said)
+
+
+def test_an_import_that_ctrl_c_ended_is_an_interrupt(dlc: Dlc, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted_import(*_: object) -> None:
+        """What loading a module written in C makes of Ctrl-C."""
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise ImportError("import numpy failed")
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        monkeypatch.setattr(Program, "check", interrupted_import)
+        done = dlc("check", tiny)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "and comes back"
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (done.code, done.err) == (130, "error: interrupted\n")
+    monkeypatch.setattr(Program, "check", fail(ImportError("no module of that name")))
+    assert dlc("check", tiny).code == 70
 
 
 def test_an_unexpected_error_is_ours(dlc: Dlc, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,6 +152,39 @@ def test_source(dlc: Dlc) -> None:
     assert dlc("show", "--source", "Linear", "--json").json["text"] == done.out.rstrip("\n")
 
 
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("plateau", "plateau(metric: direction, value: positive, factor: positive = 0.1, patience: natural = 10, "),
+        ("patience", "patience(metric: direction, epochs: count)"),
+        ("lowest", "lowest(metric)"),
+        ("highest", "highest(metric)"),
+        ("tanh", "tanh(x)"),
+        ("zip", "zip(*lists)"),
+        ("max", "max(x, axis: axes = none, mask: mask = none, keep: bool = false)"),
+        ("he", "he"),
+        ("ones", "ones(shape: extents)"),
+        ("columns", "columns(*names)"),
+        ("npz", 'fn npz(path: path, part: string = "")'),
+    ],
+)
+def test_source_of_a_primitive(dlc: Dlc, name: str, head: str) -> None:
+    done = dlc("show", "--source", name)
+    sentence, line, *_ = done.out.splitlines()
+    assert done.code == 0 and sentence.startswith("## ") and line.startswith(head)
+
+
+def test_every_primitive_says_what_it_is() -> None:
+    from dlc.compiler.elaborate.library import BUILTINS
+    from dlc.runtime.show import library_text
+
+    for name in set(BUILTINS) - {"pi"}:
+        sentence, head, made = library_text(name).splitlines()
+        assert sentence[-1] in ".?" and len(sentence) > 8, name
+        assert head.startswith(name) and made == "# a primitive: it has no text in the language"
+    assert library_text("pi").startswith("pi = 3.14159")
+
+
 # ----------------------------------------------------------------------------------------------------------- ir
 
 
