@@ -56,6 +56,18 @@ def test_programs(folder: Path, bad: str, name: str) -> None:
     assert code == (1 if bad else 0), "\n".join(printed)
 
 
+def test_what_looks_at_a_metric(folder: Path) -> None:
+    """The keys that the text shows, put into its first program."""
+    prose = " ".join(TEXT.split())
+    keys = [re.search(rf"`({each}[^`]*)`", prose) for each in ("early_stop = ", "keep = ", r"Adam\(lr=plateau")]
+    stop, keep, optimizer = (found[1] for found in keys if found is not None)
+    wine = (folder / "wine.net").read_text(encoding="utf-8")
+    changed = re.sub(r"optimizer = .*", f"optimizer = {optimizer}\n  {stop}\n  {keep}", wine)
+    (folder / "metrics.net").write_text(changed, encoding="utf-8")
+    code, printed = dlc("check metrics.net", folder)
+    assert code == 0, "\n".join(printed)
+
+
 @pytest.mark.parametrize(("arguments", "shown"), CONSOLE.findall(TEXT))
 def test_commands_print_what_is_shown(folder: Path, arguments: str, shown: str) -> None:
     _, printed = dlc(arguments, folder)

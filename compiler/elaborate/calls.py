@@ -136,7 +136,7 @@ def bind(
             try:
                 settle(setting, value, arg.span)
             except Problem as problem:
-                if setting is declared[1] and what in INFERRING and isinstance(value, int):
+                if home.library and what in INFERRING and setting in declared[1:2] and isinstance(value, int):
                     only = f"`{what}({value})`"
                     problem.help = f"the size of the input is inferred, only the number of units is given: {only}"
                 raise
