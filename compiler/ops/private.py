@@ -182,9 +182,9 @@ def _(lowering: Any, node: Node, x: Value) -> Any:
         return op.Reshape(x, lowering.shape(shape), allowzero=1)
     target = [_dim_code(dim, x.shape[i : i + 1]) for i, dim in enumerate(shape)]
     if target.count(-1) == 1 and not _divides(x.type.size, shape, target):
-        return op.Reshape(x, lowering.shape(shape), declared=(node.output.type,))
+        return op.Reshape(x, lowering.shape(shape), allowzero=1, declared=(node.output.type,))
     if target.count(-1) > 1:
-        return op.Reshape(x, lowering.shape(shape))
+        return op.Reshape(x, lowering.shape(shape), allowzero=1)
     return op.Reshape(x, ints(*target))
 
 
