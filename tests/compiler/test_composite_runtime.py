@@ -155,6 +155,24 @@ def test_a_length_known_at_run_time_has_values_and_no_gradient(name: str) -> Non
         differentiate(asked)
 
 
+@pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM"])
+def test_a_sequence_of_no_steps_hands_its_state_on(name: str) -> None:
+    x, w, r, b, h, c = sequence_cases.weights(name, length=0)
+    given = {"x": x, "h": h, "c": c}
+    with Builder() as builder:
+        held = [builder.constant(each) for each in (w, r, b)]
+        values = {key: builder.input(key, Type("f64", array.shape)) for key, array in given.items()}
+        states = (values["h"], values["c"]) if name == "LSTM" else (values["h"],)
+        count = 1 + len(states)
+        made = op[name](values["x"], *held, None, *states, hidden_size=sequence_cases.H, outputs=count)
+        loss = op.ReduceSum(made[1] * made[1], keepdims=0)
+        outputs = {"y": made[0], "last": made[1], "dh": private.Gradient(loss, values["h"])}
+        graph = builder.graph("g", outputs)
+    found = evaluate(differentiate(graph), given)
+    assert found["y"].shape == (0, 1, *h.shape[1:]) and (found["last"] == h).all()
+    np.testing.assert_allclose(found["dh"], 2 * h)
+
+
 @pytest.mark.parametrize(
     ("name", "shapes", "attributes", "words"),
     [

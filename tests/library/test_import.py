@@ -175,6 +175,16 @@ def test_a_run_keeps_the_files_of_tensors_too(folder: Path, held: bool) -> None:
     assert session.run(None, {"image": np.zeros((2, 1, 8, 8), np.float32)})[0].shape == (2, 3)
 
 
+def test_a_graph_without_weights_cannot_be_frozen(folder: Path) -> None:
+    bare = trunk()
+    nodes = [helper.make_node("Relu", ["image"], ["pool1_fwd"]), helper.make_node("Flatten", ["pool1_fwd"], ["logits"])]
+    del bare.graph.node[:], bare.graph.initializer[:]
+    bare.graph.node.extend(nodes)
+    onnx.save(bare, folder / "trunk.onnx")
+    problem = found(folder, ("  loss =", "  freeze trunk\n  loss ="))
+    assert (problem.code, problem.message) == ("E0201", "the graph `trunk` has no weights")
+
+
 def test_gradients_go_through_it(folder: Path) -> None:
     checked = gradcheck(program(folder), "n")
     assert [each.address for each in checked][:4] == ["trunk.conv.w", "trunk.conv.b", "trunk.bn.g", "trunk.bn.b"]
