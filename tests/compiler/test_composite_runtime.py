@@ -10,10 +10,11 @@ import pytest
 import sequence_cases
 from oracles import Array, Case
 
-from dlc.compiler.build import Builder, op
+from dlc.compiler.build import Builder, op, private
 from dlc.compiler.emit import emit
 from dlc.compiler.evaluate import evaluate, evaluate_node
 from dlc.compiler.graph import Graph
+from dlc.compiler.passes.differentiate import differentiate
 from dlc.compiler.passes.lower import lower
 from dlc.compiler.registry import IllTyped
 from dlc.compiler.types import Dim, Type, dtype_of, symbol
@@ -138,9 +139,6 @@ def test_a_dropped_half_on_onnx_runtime_is_scaled() -> None:
 
 @pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM"])
 def test_a_length_known_at_run_time_has_values_and_no_gradient(name: str) -> None:
-    from dlc.compiler.build import private
-    from dlc.compiler.passes.differentiate import differentiate
-
     x, w, r, *_ = sequence_cases.weights(name)
     builder = Builder()
     with builder:
