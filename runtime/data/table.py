@@ -24,6 +24,7 @@ from .readers import reader
 from .records import Array, Records, Request
 
 _TRUTHS = {"true": "1", "yes": "1", "t": "1", "y": "1", "false": "0", "no": "0", "f": "0", "n": "0"}
+_UNITS = "$€£¥%"
 _FEW = 20  # lines of a table in which every one may be of a class of its own
 _FILL = ". Fill in missing values in the file, or drop the lines"
 
@@ -130,11 +131,12 @@ def _encoding(data: bytes) -> str:
 
 def _numbers(file: Path, name: str, cells: list[str], lines: list[int], wanted: str | None) -> NDArray[Any]:
     """The cells as int64 where an integer is wanted and all are integers (exact past 2^53), else as float64."""
+    whole = wanted is not None and wanted[0] in "iu"
     for cell, line in zip(cells, lines, strict=True):
         if not is_number(cell):
-            hint = _hint(cells) if kind(cell) is Kind.WORD else ""
+            hint = _hint(cell, cells, whole)
             raise DataError(f"{file}, line {line}: column `{name}` is {_no_number(cell)}{hint}")
-    if wanted is not None and wanted[0] in "iu":
+    if whole:
         try:
             return np.array([int(cell) for cell in cells], np.int64)
         except (ValueError, OverflowError):
@@ -142,11 +144,17 @@ def _numbers(file: Path, name: str, cells: list[str], lines: list[int], wanted: 
     return np.array([float(cell) for cell in cells], np.float64)
 
 
-def _hint(cells: list[str]) -> str:
-    """Which type of field a column of words fits, if it is one."""
+def _hint(cell: str, cells: list[str], whole: bool) -> str:
+    """What a cell may be meant as, that is no number in a column of them."""
+    if is_number(cell.strip().strip(_UNITS)):
+        return f" alone, without {''.join(each for each in cell if each in _UNITS)}"
     if any(map(is_number, cells)):
         return ""
-    if all(cell.strip().lower() in _TRUTHS for cell in cells):
+    if whole:
+        return _otherwise(cell)
+    if kind(cell) is not Kind.WORD:
+        return ""
+    if all(each.strip().lower() in _TRUTHS for each in cells):
         return ". Words such as yes and no are read where they feed a bool: a field of type bool[]"
     return ". Words are read as classes where they feed an integer: a field of type i64[]"
 
@@ -167,6 +175,16 @@ def _has_words(cells: list[str]) -> bool:
 
 def _classes(file: Path, name: str, cells: list[str], lines: list[int]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """The number of each cell's class, and the names of the classes."""
+    _refuse_others(file, name, cells, lines)
+    words = [cell.strip() for cell in cells]
+    names, numbers = np.unique(words, return_inverse=True)
+    if len(names) == len(words) > _FEW:
+        raise DataError(f"{file}: column `{name}` holds {len(words)} texts, all different; classes come more than once")
+    return numbers.astype(np.int64), tuple(str(each) for each in names)
+
+
+def _refuse_others(file: Path, name: str, cells: list[str], lines: list[int]) -> None:
+    """Raises DataError if not all cells of a column with words are words."""
     first: dict[Kind, str] = {}
     for cell in dict.fromkeys(cells):
         first.setdefault(kind(cell), cell)
@@ -177,18 +195,13 @@ def _classes(file: Path, name: str, cells: list[str], lines: list[int]) -> tuple
             f"a number, {_shown(first[Kind.NUMBER])}: expected one kind, numbers or the names of classes"
         )
     if Kind.SPOILT in first:
-        what = f"{_no_number(first[Kind.SPOILT])}. Other lines are words; if it is a class, call it otherwise"
+        spoilt = first[Kind.SPOILT]
+        what = f"{_no_number(spoilt)}{_otherwise(spoilt)}"
         raise DataError(f"{file}, {place[Kind.SPOILT]}: column `{name}` is {what}")
     if Kind.MISSING in first:
         missing = first[Kind.MISSING]
-        what = f"{_shown(missing)}; expected the name of a class{_FILL}"
-        rename = "; if it is a class, call it otherwise" if missing.strip() else ""
-        raise DataError(f"{file}, {place[Kind.MISSING]}: column `{name}` is {what}{rename}")
-    words = [cell.strip() for cell in cells]
-    names, numbers = np.unique(words, return_inverse=True)
-    if len(names) == len(words) > _FEW:
-        raise DataError(f"{file}: column `{name}` holds {len(words)} texts, all different; classes come more than once")
-    return numbers.astype(np.int64), tuple(str(each) for each in names)
+        what = f"{_shown(missing)}; expected the name of a class{_FILL}{_otherwise(missing)}"
+        raise DataError(f"{file}, {place[Kind.MISSING]}: column `{name}` is {what}")
 
 
 def _files(file: Path, name: str, cells: list[str], lines: list[int], request: Request) -> Pictures:
@@ -208,6 +221,11 @@ def _no_number(cell: str) -> str:
 
 def _fill(cell: str) -> str:
     return _FILL if kind(cell) is Kind.MISSING else ""
+
+
+def _otherwise(cell: str) -> str:
+    """What to do with the cell if it is meant as a class."""
+    return "; if it is a class, call it otherwise" if cell.strip() else ""
 
 
 def _shown(cell: str) -> str:

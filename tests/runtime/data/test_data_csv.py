@@ -148,6 +148,8 @@ def test_utf_16_without_its_mark(tmp_path, refused):
         ('x\n"1,5"\n', '"1,5"; expected a number without commas: 1.5 for 1,5, 1000 for 1,000'),
         ("3.5,cat\n1.5,dog\n", "The first line holds a number, 3.5: if the file has no header, say header=false"),
         ("x\n=1+1\n", '"=1+1"; expected a number'),
+        ("x\n$0.2\n$3\n", '"$0.2"; expected a number alone, without $'),
+        ("x\n7\n-1.7 %\n", '"-1.7 %"; expected a number alone, without %'),
         ("x|y\n1|2\n", 'delimiter="|"'),
         ('"x"\n"1"\n"2\n', "line 3: not a table"),
         ("# note\nx\n1\n", "no column `x`"),
@@ -208,6 +210,8 @@ def test_another_split_has_the_classes_of_the_training_split(tmp_path, plan):
     [
         (["rose", "1"], 'column `y`: line 2 is a word, "rose", line 3 a number, "1": expected one kind'),
         (["rose", ""], "line 3: column `y` is empty; expected the name of a class. Fill in missing values in the file"),
+        (["none", "inf"], 'line 2: column `y` is "none"; expected a number. Fill in missing values in the file'),
+        (["none", "inf"], "drop the lines; if it is a class, call it otherwise"),
         ([f"name {k}" for k in range(21)], "column `y` holds 21 texts, all different; classes come more than once"),
     ],
 )
