@@ -245,6 +245,7 @@ def _data(compiled: Compiled, view: View) -> Dataset:
         compiled.files.get(f"{compiled.data}.fit.onnx"),
         compiled.folder,
         splits=[name for name in ("train", "dev") if name in names],
+        bounds=compiled.bounds,
         say=view.note,
         progress=view.progress,
     )

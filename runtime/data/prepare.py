@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .bounds import Bound, check_bounds
 from .cache import Store, cache_folder
 from .classes import of_fields
 from .errors import DataError, nearest
@@ -71,6 +72,7 @@ def prepare(
     *,
     splits: Sequence[str] | None = None,
     fitted: Mapping[str, Array] | None = None,
+    bounds: Mapping[str, Bound] = {},
     say: Say = silent,
     progress: Progress = silent,
     cache: Path | None = None,
@@ -79,8 +81,9 @@ def prepare(
 
     plan: as plan.py describes, from the manifest. prepare_model: ONNX, (fitted constants, one record) -> the plan's
     fields. fit_model: ONNX, one record -> the values that constants are fitted on, needed only if there are such and
-    `fitted` (the constants of a saved run) is not given. folder: where relative paths begin. say, progress: callbacks
-    for notes and for (what, done, total). cache: instead of the user's cache folder.
+    `fitted` (the constants of a saved run) is not given. bounds: what some fields may hold. folder: where relative
+    paths begin. say, progress: callbacks for notes and for (what, done, total). cache: instead of the user's cache
+    folder.
 
     Constants are fitted on the training split alone. What was prepared is kept in the cache, keyed by graph, types,
     constants, records and version of ONNX Runtime; where the cache cannot be written, in memory.
@@ -113,6 +116,7 @@ def prepare(
     for name in names:
         try:
             fields = _fields(plan, prepare_model, constants, records[name], hashes[name], keeper, name, progress)
+            check_bounds(fields, bounds, records[name])
             made[name] = Split(name, fields, hashes[name], sizes_of(plan, fields))
         except DataError as error:
             raise _placed(plan, name, error) from error
