@@ -137,6 +137,7 @@ def evaluate(
         splits=[split],
         fitted={address: tensors[address] for address in plan.fitted if address in tensors},
         bounds=compiled.bounds,
+        known=opened.classes,
         say=note,
         progress=progress,
     ).split(split)

@@ -30,6 +30,13 @@ def shift(file: Path, by: int) -> None:
     file.write_text("\n".join([head, *(f"{rest},{int(label) + by}" for rest, label in cells)]) + "\n")
 
 
+def rename(file: Path, *names: str) -> None:
+    """Gives names to the labels of a .csv."""
+    head, *rows = file.read_text().splitlines()
+    cells = [row.rsplit(",", 1) for row in rows]
+    file.write_text("\n".join([head, *(f"{rest},{names[int(label)]}" for rest, label in cells)]) + "\n")
+
+
 @pytest.mark.parametrize(
     ("by", "found"), [(-1, "is -1, but " + LOSS), (1, "is 3, but " + LOSS + r".*begin at 1: `label = raw\.label - 1`")]
 )
@@ -68,3 +75,48 @@ def test_a_run_from_before_it_knew_bounds(tiny: Make, tmp_path: Path) -> None:
     onnx.save(model, file)
     assert evaluate(tmp_path / "run", device="cpu").examples == 37
     resume(tmp_path / "run", Options(device="cpu", epochs=4), VIEW)
+
+
+def test_classes_that_the_run_knows_by_other_names(tiny: Make, tmp_path: Path, points: Callable[..., None]) -> None:
+    """Sorted, the other names have other numbers; the split that is evaluated is numbered by the training split's."""
+    rename(tmp_path / "train.csv", "cat", "dog", "frog")
+    rename(tmp_path / "test.csv", "cat", "dog", "frog")
+    run(tiny(), tmp_path / "run")
+    before = evaluate(tmp_path / "run", "test", device="cpu").values
+    for file in ("train.csv", "test.csv"):
+        (tmp_path / file).write_text((tmp_path / file).read_text().replace("cat", "zcat"))
+    said = r"test\.csv: `label` held the classes cat, dog, frog when .*, and holds the classes dog, frog, zcat now; "
+    with pytest.raises(DataError, match=r"split `test` \(tiny\.net:7\): .*" + said):
+        evaluate(tmp_path / "run", "test", device="cpu")
+    for file, n, seed in (("train", 96, 1), ("test", 37, 2)):
+        points(tmp_path, file, n, seed)
+    with pytest.raises(DataError, match=r"`label` held the classes cat, dog, frog when .*, and holds numbers now"):
+        evaluate(tmp_path / "run", "test", device="cpu")
+    rename(tmp_path / "train.csv", "cat", "dog", "frog")
+    rename(tmp_path / "test.csv", "cat", "dog", "frog")
+    assert evaluate(tmp_path / "run", "test", device="cpu").values == before
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("cat", "dog", "wolf"), "has the class `wolf`, which the training split"),
+        (("0", "1", "2"), r"`label` holds numbers in .*test\.csv and the classes cat, dog, frog"),
+    ],
+)
+def test_classes_of_the_test_split_are_looked_at_first(
+    tiny: Make, tmp_path: Path, names: tuple[str, ...], said: str
+) -> None:
+    rename(tmp_path / "train.csv", "cat", "dog", "frog")
+    rename(tmp_path / "test.csv", *names)
+    with pytest.raises(DataError, match="split `test`: .*" + said):
+        run(tiny(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_test_split_that_cannot_be_read_yet_does_not_keep_from_training(tiny: Make, tmp_path: Path) -> None:
+    rename(tmp_path / "train.csv", "cat", "dog", "frog")
+    (tmp_path / "test.csv").unlink()
+    run(tiny(), tmp_path / "run")
+    with pytest.raises(DataError, match=r"test\.csv: no such file"):
+        evaluate(tmp_path / "run", device="cpu")

@@ -9,6 +9,7 @@ import pytest
 
 from dlc.runtime.data import DataError, Records
 from dlc.runtime.data.bounds import Bound, check_bounds
+from dlc.runtime.data.classes import check_known
 
 LOSS = Bound(0, 3, "cross_entropy", "a.net:4:10")
 
@@ -52,3 +53,15 @@ def test_a_mark_that_a_mask_leaves_out_passes_where_it_is_there() -> None:
     masked = Bound(-3, 3, "cross_entropy", "a.net:4:10")
     check_bounds({"k": np.array([-1, 2, -3])}, {"k": masked}, Records({"k": np.zeros(3)}, "a.csv"))
     assert "`k` is 255, but" in said([-1, 255], masked)
+
+
+def test_known_classes_are_looked_for_in_every_record_that_holds_the_numbers() -> None:
+    """In a small split two columns of classes may agree by chance."""
+    column = np.array([0, 1, 1])
+    records = Records({"a": column, "b": column}, "a.csv", classes={"a": ("no", "yes"), "b": ("off", "on")})
+    check_known({"k": column}, {"k": ["no", "yes"], "gone": ["x"]}, records)
+    check_known({"k": column}, {"k": ["off", "on"]}, records)
+    with pytest.raises(
+        DataError, match=r"^a\.csv: `k` held the classes on, off when the run was trained, and holds the"
+    ):
+        check_known({"k": column}, {"k": ["on", "off"]}, records)
