@@ -206,6 +206,27 @@ def test_another_split_has_the_classes_of_the_training_split(tmp_path, plan):
 
 
 @pytest.mark.parametrize(
+    ("training", "other", "said"),
+    [
+        ("a b c b", "0 2", r"numbers in .*b\.csv and the classes a, b, c in the training split \(.*a\.csv\); expected"),
+        ("0 1 2 1", "a c", r"the classes a, c in .*b\.csv and numbers in the training split \(.*a\.csv\); expected"),
+    ],
+)
+@pytest.mark.parametrize("first", ["train", "test"])
+def test_one_split_has_names_of_classes_and_the_other_numbers(tmp_path, plan, training, other, said, first):
+    from dlc.runtime.data import read
+    from dlc.runtime.data.errors import DataError
+
+    (tmp_path / "a.csv").write_text("\n".join(["y", *training.split()]) + "\n")
+    (tmp_path / "b.csv").write_text("\n".join(["y", *other.split()]) + "\n")
+    made = plan("csv", "a.csv", records={"y": {"dtype": "i64", "shape": []}})
+    made["splits"].append({**made["splits"][0], "name": "test", "args": ["b.csv"]})
+    made["splits"].sort(key=lambda split: split["name"] != first)
+    with pytest.raises(DataError, match="split `test`: `y` holds " + said):
+        read(made, tmp_path)
+
+
+@pytest.mark.parametrize(
     ("cells", "words"),
     [
         (["rose", "1"], 'column `y`: line 2 is a word, "rose", line 3 a number, "1": expected one kind'),
