@@ -66,6 +66,11 @@ class Builder:
         finally:
             self._span = before
 
+    @property
+    def span(self) -> Span | None:
+        """What nodes that are made now carry."""
+        return self._span
+
     def unknown(self) -> Polynomial:
         """A dimension that depends on data: a name `?N` that no dimension of the graph has yet."""
         return self._unknowns.fresh()

@@ -43,7 +43,8 @@ def derivative(
     Without `cotangent`, `of` has to be one number. With it `of` may have any shape, and the cotangent is a further
     input, `OF:cotangent`. With `second`, each of `wrt` has an input `NAME:vector` of its type, and the output
     `NAME:hvp` is the gradient by NAME of the sum of all gradients times their vectors (a product of the Hessian and a
-    vector). The weights named in `wrt` are inputs; the others are constants.
+    vector). The weights named in `wrt` are inputs; the others are constants. Values that the model computes can stand
+    in `wrt` if they were among those asked for when it was read.
 
     Returns the graph, not yet differentiated, and the weights that became inputs. Raises Underivable.
     """
@@ -59,6 +60,9 @@ def derivative(
     for name, value in ((of, target), *wanted):
         if not value.type.is_float:
             raise Underivable(f"{name} is {value.type}: a gradient is of floats, by floats")
+    for name, value in wanted:
+        if value.op not in (None, "dlc.Point"):
+            raise Underivable(f"{name} is computed inside the model: read the model with it among those `asked` for")
     if target.shape and not cotangent:
         raise Underivable(f"{of} is {target.type}, not one number: give its cotangent (--cotangent), or name a loss")
     _smooth_from(target, wanted, of)
@@ -111,14 +115,18 @@ def differentiated(model: Imported, graph: Graph, beside: Beside | None = None) 
 
 
 def reach(model: Imported) -> list[Reach]:
-    """For the model's inputs, weights and inner values: whether a gradient of its float outputs reaches them."""
+    """For the model's inputs, weights and inner values: whether a gradient of one of its float outputs reaches them."""
     graph = model.graph
     outputs = [value for value in graph.outputs.values() if value.type.is_float]
     smooth, blocked = _smooth(outputs)
+    if len(outputs) > 1 and blocked:  # what cannot be built for one output does not stand in the way of another
+        smooth = set().union(*(_smooth([output])[0] for output in outputs))
     used = {value for node in topological(graph.outputs.values()) for value in node.operands()}
     used.update(graph.outputs.values())
     found = []
-    for name, value in _named(graph).items():
+    named = {graph.names[value]: value for value in graph.inputs}
+    named |= {name: value for name, value in model.values.items() if value.op != "Constant"}
+    for name, value in {**named, **graph.outputs}.items():
         if value in smooth:
             reason = ""
         elif not value.type.is_float:

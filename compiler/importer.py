@@ -74,9 +74,12 @@ class Imported:
         return builder.graph(self.graph.name, outputs, kept)
 
 
-def load(path: str | Path, weights: Collection[str] = ()) -> Imported:
-    """Read a model's file, and its external data from the folder that it is in. The float tensors called `weights` are
-    weights too where they would be constants: bounds, scales, single numbers.
+def load(path: str | Path, asked: Collection[str] = ()) -> Imported:
+    """Read a model's file, and its external data from the folder that it is in.
+
+    `asked` are names that a gradient will be asked by. Float tensors of the model so called are weights, also where
+    they would be constants: bounds, scales, single numbers. Values that it computes keep their place: no pass joins
+    them with others, nor looks through them.
 
     Raises BadModel (no ONNX model, or one that breaks ONNX's rules) and Refused (one that dlc does not have the types
     or operators for). No file outside of the folder is opened, links included.
@@ -94,22 +97,22 @@ def load(path: str | Path, weights: Collection[str] = ()) -> Imported:
         model.ParseFromString(data)
     except DecodeError:
         raise BadModel(f"{path}: this is no ONNX model, or one that was cut off") from None
-    return _import(model, path.resolve().parent, path.name, weights)
+    return _import(model, path.resolve().parent, path.name, asked)
 
 
-def of_model(model: ModelProto, folder: Path | None = None, weights: Collection[str] = ()) -> Imported:
+def of_model(model: ModelProto, folder: Path | None = None, asked: Collection[str] = ()) -> Imported:
     """Read a model; `folder` is where its external data is, if it may have any. Else as `load`, and raises so."""
     folder = None if folder is None else Path(folder).resolve()
-    return _import(model, folder, model.graph.name or "the model", weights)
+    return _import(model, folder, model.graph.name or "the model", asked)
 
 
-def _import(model: ModelProto, folder: Path | None, file: str, weights: Collection[str]) -> Imported:
+def _import(model: ModelProto, folder: Path | None, file: str, asked: Collection[str]) -> Imported:
     if not model.HasField("graph") or not model.ir_version or not model.opset_import:
         raise BadModel(f"{file}: an ONNX model has a graph, an ir_version and opsets; this has not")
     try:
         opsets = _opsets(model)
-        reader = Reader(file, folder, functions_of(model))
-        return _Importer(model.graph, opsets, reader, weights).imported()
+        reader = Reader(file, folder, functions_of(model), asked)
+        return _Importer(model.graph, opsets, reader).imported()
     except BadModel as error:
         if str(error).startswith(f"{file}: "):
             raise
@@ -132,11 +135,8 @@ def _opsets(model: ModelProto) -> Mapping[str, int]:
 
 
 class _Importer:
-    def __init__(
-        self, proto: GraphProto, opsets: Mapping[str, int], reader: Reader, asked: Collection[str]
-    ) -> None:
+    def __init__(self, proto: GraphProto, opsets: Mapping[str, int], reader: Reader) -> None:
         self._proto = proto
-        self._asked = asked
         self._reader = reader
         self._scope = Scope(opsets, hints={info.name: said(info.type) for info in (*proto.value_info, *proto.output)})
         self._dims: dict[str, Dim] = {}
@@ -171,7 +171,7 @@ class _Importer:
 
     def _tensors(self, builder: Builder) -> set[str]:
         """The weights as inputs, and the other initializers as constants. Returns the weights that nodes hold."""
-        stay = fixed(self._proto) - set(self._asked)
+        stay = fixed(self._proto, self._reader.functions) - set(self._reader.asked)
         for tensor in self._proto.initializer:
             if tensor.name in self._scope.values or not tensor.name:
                 raise BadModel(f"two initializers are called {tensor.name!r}")
@@ -183,7 +183,7 @@ class _Importer:
                 builder.names.setdefault(value, tensor.name)
                 self._scope.values[tensor.name] = value
         held = set()
-        for tensor in constant_weights(self._proto, stay, self._asked):
+        for tensor in constant_weights(self._proto, stay, self._reader.asked):
             where = f"the Constant {tensor.name!r}"
             if element_type(tensor.data_type, where) in FLOATS:
                 if tensor.name in self._scope.values:

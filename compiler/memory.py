@@ -21,7 +21,7 @@ WIDTH: Mapping[str, int] = {
 """The bytes of one element; of a text, of the pointer to it."""
 
 ALIASES = frozenset(
-    {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "dlc.ReshapeTo", "dlc.Detach"}
+    {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "dlc.ReshapeTo", "dlc.Detach", "dlc.Point"}
 )  # the result is the operand's memory, seen in another shape
 IN_PLACE = frozenset({
     "Celu", "Clip", "Elu", "HardSigmoid", "LeakyRelu", "Relu", "Selu", "Sigmoid", "Softplus", "Softsign", "Tanh",

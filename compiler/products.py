@@ -46,6 +46,7 @@ def pipeline_of(kind: str) -> Pipeline:
 def manifest_of(program: Program, unit: Unit, graph: Graph, init_batch: tuple[str, ...] = ()) -> Manifest:
     """What a file's metadata says of it."""
     types = {name: graph.input(name).type for name in graph.input_names}
+    said_of = {"x_settings": unit.settings, "x_bounds": unit.bounds}
     return Manifest(
         kind=KINDS.get(unit.kind, unit.kind),
         carried={name: Carried(output, role) for name, (output, role) in unit.carried.items()},
@@ -59,7 +60,7 @@ def manifest_of(program: Program, unit: Unit, graph: Graph, init_batch: tuple[st
             Path(program.source.main.file).name, program.sha256, program.let_values(), compiler_version(), EDITION
         ),
         data=unit.plan.json() if unit.plan is not None else None,
-        extensions={"x_settings": dict(unit.settings)} if unit.settings else {},
+        extensions={key: dict(said) for key, said in said_of.items() if said},
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dlc.compiler.bounds import bounds
 from dlc.compiler.build import private
 from dlc.compiler.elaborate import train
 from dlc.compiler.elaborate.context import Mode
@@ -122,7 +123,9 @@ def evaluation(p: Program, name: str) -> tuple[Unit, Unit]:
             raise AssertionError from error
         graph = run_graph(e, name, parts.outputs, run)
     totals, constants = parts.totals, parts.constants
-    evaluation = unit_of(e, name, "eval", graph, run, carried=kept(e), totals=totals, constants=constants)
+    evaluation = unit_of(
+        e, name, "eval", graph, run, carried=kept(e), totals=totals, constants=constants, bounds=bounds(e, run)
+    )
     report = parts.report.graph(name, parts.results)
     names = tuple(parts.results)
     return evaluation, Unit(

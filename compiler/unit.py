@@ -27,7 +27,8 @@ class Unit:
     """One file to be: its graph, and what the manifest has to say of it.
 
     `carried` maps each carried input to the output that feeds it back (None: nothing does) and its role. `batch` and
-    `scalars` are the other inputs; `schedules` says of some scalars how the host moves them. `stages` and `weights`
+    `scalars` are the other inputs; `schedules` says of some scalars how the host moves them, `bounds` of some fields
+    what they may hold. `stages` and `weights`
     are for showing.
     """
 
@@ -43,6 +44,7 @@ class Unit:
     constants: tuple[str, ...] = ()
     plan: data.Plan | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    bounds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     stages: tuple[Stage, ...] = ()
     weights: Mapping[str, Type] = field(default_factory=dict)
     gradients: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ from typing import Any
 from dlc.compiler.manifest import Manifest
 from dlc.compiler.program import Program
 from dlc.runtime.atomic import disk_error, write_atomically
+from dlc.runtime.data.bounds import Bound
 from dlc.runtime.errors import InputError
 from dlc.runtime.session import open_session
 from dlc.runtime.stepper import manifest_of
@@ -116,6 +117,12 @@ class Compiled:
         # Each file of the run has them; this one opens faster than the step.
         settings: Mapping[str, Any] = self._manifest(f"{self.run}.eval.onnx").extensions.get("x_settings", {})
         return settings
+
+    @cached_property
+    def bounds(self) -> Mapping[str, Bound]:
+        """What the fields may hold that the loss, a metric or a table takes as numbers of classes or rows."""
+        found = self._manifest(f"{self.run}.eval.onnx").extensions.get("x_bounds", {})
+        return {field: Bound(**said) for field, said in found.items()}
 
     @cached_property
     def plan(self) -> dict[str, Any]:

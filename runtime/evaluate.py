@@ -136,6 +136,8 @@ def evaluate(
         compiled.folder,
         splits=[split],
         fitted={address: tensors[address] for address in plan.fitted if address in tensors},
+        bounds=compiled.bounds,
+        known=opened.classes,
         say=note,
         progress=progress,
     ).split(split)

@@ -65,6 +65,7 @@ def gradcheck(
         compiled.files.get(f"{compiled.data}.fit.onnx"),
         compiled.folder,
         splits=["train"],
+        bounds=compiled.bounds,
         say=note,
     )
     split = dataset.split("train")

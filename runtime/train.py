@@ -256,12 +256,15 @@ def _asked(compiled: Compiled, options: Options, before: Mapping[str, Any]) -> d
 def _data(compiled: Compiled, view: View) -> Dataset:
     """The training split and, if there is one, the dev split."""
     names = compiled.split_names
+    read = [name for name in ("train", "dev") if name in names]
     return prepare(
         compiled.plan,
         compiled.file(f"{compiled.data}.prepare.onnx"),
         compiled.files.get(f"{compiled.data}.fit.onnx"),
         compiled.folder,
-        splits=[name for name in ("train", "dev") if name in names],
+        splits=read,
+        bounds=compiled.bounds,
+        later=[name for name in names if name not in read],
         say=view.note,
         progress=view.progress,
     )

@@ -14,8 +14,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from dlc.compiler.build import unknowns
 from dlc.compiler.elaborate.entities import POISON, Instance, Place
 from dlc.compiler.elaborate.problems import Problem
@@ -236,13 +234,17 @@ def _replay(
 
 def files_of(module: Module) -> list[Path]:
     """The models that a file imports, and the files in which they keep their tensors."""
+    from onnx import load_model
+
+    from dlc.compiler.importing.tensors import external_files
+
     found: list[Path] = []
     for declaration in module.source.declarations:
         if isinstance(declaration, ast.Import):
             path = module.path.parent / declaration.path
-            arrays = _read(path, declaration).weights.values()
-            apart = {Path(str(each.filename)) for each in arrays if isinstance(each, np.memmap) and each.filename}
-            found += [path, *sorted(apart)]
+            _read(path, declaration)  # has looked at what they say of their places
+            apart = external_files(load_model(path, load_external_data=False))
+            found += [path, *(path.parent / each for each in apart)]
     return found
 
 

@@ -112,6 +112,20 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
+class Lookup:
+    """A use of integers as numbers of classes or rows, of which there are `count`, by the function of that name.
+
+    What is `masked` may be left out of the result: there an integer may stand for no class.
+    """
+
+    function: str
+    index: Value
+    count: Dim
+    masked: bool
+    span: ast.Span
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """A stage that was applied, for `dlc show`.
 
@@ -162,6 +176,7 @@ class Elaborator:
         self.ragged: dict[Dim, tuple[Value, ast.Span]] = {}  # padded dimensions: the true lengths, and who says so
         self.lengths: dict[tuple[int, str], Value] = {}  # of those whose size is known, by it and their names
         self.metric_names: tuple[str, ...] = ()
+        self.lookups: list[Lookup] = []
         self._taken: set[str] = set()
 
     def __enter__(self) -> Elaborator:
@@ -220,6 +235,11 @@ class Elaborator:
         """The same as a number of the working type, for expressions."""
         value: Value = op.Cast(self.scalar(name), to=self.mode.working)
         return value
+
+    def looked_up(self, function: str, index: Value, count: Dim, masked: bool = False) -> None:
+        """Note that a function takes integers as numbers of classes or rows."""
+        assert self.builder.span is not None
+        self.lookups.append(Lookup(function, index, count, masked, self.builder.span))
 
     def label(self, value: Any, name: str) -> None:
         """Call a value by its address, if it has no name and the name is free."""

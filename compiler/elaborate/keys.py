@@ -100,6 +100,9 @@ def part(e: Elaborator, ref: ast.Reference, what: str) -> str:
     """The address that a reference names, which has to own weights; one that moves with the text gets a warning."""
     address = str(ref)
     known = [name for name in e.parameters if name == address or name.startswith((address + ".", address + "["))]
+    if not known and any(each.text == address for each in e.borrowed.values()):
+        note = "its float tensors are its weights, but for those inside functions and the bodies of If, Loop and Scan"
+        raise Problem("E0201", f"the graph `{address}` has no weights", "", span=ref.span, notes=(note,))
     if not known:
         parts = {name[: len(name) - len(tail)] for name in e.parameters for tail in _tails(name)}
         guess = nearest(address, parts)

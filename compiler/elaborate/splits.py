@@ -78,8 +78,8 @@ def _path_of_picture(arg: ast.Arg) -> ast.Arg:
 
 
 def _place(name: ast.Name) -> str:
-    """`lenet.net:4`, for messages about what is read there. Without folders: the same source gives the same bytes."""
-    return f"{name.span.file.replace(chr(92), '/').rsplit('/', 1)[-1]}:{name.span.line}"
+    """`lenet.net:4`, for messages about what is read there."""
+    return name.span.place.rpartition(":")[0]
 
 
 def _no_reader(e: Elaborator, target: ast.Ref) -> Problem:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -44,14 +44,17 @@ _READ = 4096  # and of what it is computed from
 
 
 class Reader:
-    """Reads nodes into the current builder."""
+    """Reads nodes into the current builder. `asked` are the names that a gradient will be asked by."""
 
-    def __init__(self, file: str, folder: Path | None, known: Mapping[functions.Key, FunctionProto]) -> None:
+    def __init__(
+        self, file: str, folder: Path | None, known: Mapping[functions.Key, FunctionProto], asked: Collection[str] = ()
+    ) -> None:
         self.file = file
         self.folder = folder
+        self.asked = asked
         self.shapes = Shapes()
         self.read = 0  # nodes so far
-        self._functions = known
+        self.functions = known
         self._sites = 0
         self._unrolled = 0
 
@@ -80,7 +83,7 @@ class Reader:
 
     def _node(self, node: NodeProto, scope: Scope) -> None:
         domain = functions.domain_of(node.domain)
-        function = self._functions.get(functions.key_of(node))
+        function = self.functions.get(functions.key_of(node))
         if function is not None:
             self._call(node, function, scope)
             return
@@ -129,9 +132,17 @@ class Reader:
             scope.held[name] = value
             return
         value = self.shapes.settled(value)
+        outermost = scope.around is None and scope.attributes is None
+        if outermost and name in self.asked and value.type.is_float:
+            value = current().add("dlc.Point", [value], {"site": self._site()}).output
         scope.values[name] = value
-        if scope.around is None and scope.attributes is None:
+        if outermost:
             current().names.setdefault(value, name)
+
+    def _site(self) -> int:
+        """A number for a node that is to be merged with no other."""
+        self._sites += 1
+        return self._sites
 
     def apply(self, a: Application, hints: Sequence[Partial] = ()) -> Sequence[Value]:
         """The outputs of an application in opset 21's form. Raises BadModel."""
@@ -142,8 +153,7 @@ class Reader:
                 a.inputs[index] = self.shapes.settled(value)
         attributes = dict(a.attributes)
         if (a.op in _RANDOM or (a.op == "Dropout" and len(a.inputs) > 2)) and "seed" not in attributes:
-            attributes["site"] = self._sites
-            self._sites += 1
+            attributes["site"] = self._site()
         call = Call(a.op, _trimmed(a.inputs), attributes, (), a.outputs)
         try:
             if a.op == "Slice" and self._may_run_off(call):

@@ -15,7 +15,7 @@ from dlc.compiler.importing.errors import BadModel, Reason, Refused
 from dlc.compiler.types import NUMPY_NAME, ONNX_NUMBER, Array, from_onnx_number, numpy_dtype
 
 if TYPE_CHECKING:
-    from onnx import TensorProto
+    from onnx import ModelProto, TensorProto
 
 _REFUSED: Mapping[str, Reason] = {"str": Reason.STRING, "c64": Reason.COMPLEX, "c128": Reason.COMPLEX}
 _KNOWN = {*NUMPY_NAME, "bf16"}
@@ -56,6 +56,25 @@ def array_of(tensor: TensorProto, folder: Path | None, where: str) -> Array:
     except (ValueError, TypeError) as error:
         raise BadModel(f"{where}: its elements do not fill {list(tensor.dims)} of {dtype} ({error})") from None
     return array if array.dtype == numpy_dtype(dtype) else array.astype(numpy_dtype(dtype))
+
+
+def external_files(model: ModelProto) -> list[str]:
+    """Where a model says that its tensors are, wherever they stand in it: paths inside its folder."""
+    from google.protobuf.message import Message  # type: ignore[import-untyped]
+    from onnx import TensorProto
+
+    found: set[str] = set()
+    waiting: list[Any] = [model]
+    while waiting:
+        message = waiting.pop()
+        if isinstance(message, TensorProto):
+            if message.data_location == TensorProto.EXTERNAL:
+                found.update(entry.value for entry in message.external_data if entry.key == "location")
+            continue
+        for field, value in message.ListFields():
+            if field.message_type is not None:
+                waiting.extend([value] if isinstance(value, Message) else value)
+    return sorted(found)
 
 
 def _external(tensor: TensorProto, folder: Path | None, dtype: str, count: int, where: str) -> Array:
@@ -119,4 +138,4 @@ def _check_plain(found: os.stat_result, location: str, where: str) -> None:
         raise BadModel(f"{where}: its external data {location!r} is a link or no regular file")
 
 
-__all__ = ["array_of", "element_type"]
+__all__ = ["array_of", "element_type", "external_files"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from dlc.compiler.importing.functions import domain_of, every_node
+from dlc.compiler.importing.functions import Key, domain_of, every_node, key_of
 
 if TYPE_CHECKING:
-    from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
+    from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto
 
 # Inputs that type rules read, and bounds: what stands there is a constant unless somebody asks for it.
 _READ: Mapping[str, tuple[int, ...]] = {
@@ -21,36 +21,58 @@ _SIZES: Mapping[str, tuple[int, ...]] = {
     "Resize": (3,), "TopK": (1,), "OneHot": (1,), "Split": (1,), "Squeeze": (1,), "Unsqueeze": (1,), "Loop": (0,),
 }  # fmt: skip
 
+_LAYERS = frozenset(
+    {"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "InstanceNormalization", "LayerNormalization",
+     "GroupNormalization", "PRelu", "RNN", "GRU", "LSTM"}
+)  # fmt: skip
 
-def fixed(graph: GraphProto) -> set[str]:
+
+def fixed(graph: GraphProto, functions: Mapping[Key, FunctionProto]) -> set[str]:
     """The values that type rules read, and those that sizes are computed from without the model's inputs."""
-    found = {
-        node.input[index]
-        for node in every_node(graph.node)
-        for index in (*_READ.get(node.op_type, ()), *_SIZES.get(node.op_type, ()))
-        if index < len(node.input)
-    }
+    found = _read(graph.node, functions, {})
     dependent = {info.name for info in graph.input} - {tensor.name for tensor in graph.initializer}
     free: list[NodeProto] = []
     for node in graph.node:
-        if node.op_type not in ("Shape", "Size") and not dependent.isdisjoint(node.input):
-            dependent.update(node.output)
-        else:
+        if node.op_type in ("Shape", "Size"):
+            continue  # sizes are computed from what they give, and no value is read for that
+        if dependent.isdisjoint(node.input):
             free.append(node)
+        else:
+            dependent.update(node.output)
     for node in reversed(free):
         if not found.isdisjoint(node.output):
             found.update(node.input)
     return found
 
 
+def _read(
+    nodes: Sequence[NodeProto], functions: Mapping[Key, FunctionProto], known: dict[Key, tuple[int, ...]]
+) -> set[str]:
+    """What stands where a node, in bodies too, reads its input; `known` are the inputs that functions read."""
+    found: set[str] = set()
+    for node in every_node(nodes):
+        key = key_of(node)
+        if key in functions and key not in known:
+            inside = _read(functions[key].node, functions, known)  # functions do not call themselves: the reader looked
+            known[key] = tuple(i for i, name in enumerate(functions[key].input) if name in inside)
+        read = known.get(key) or (*_READ.get(node.op_type, ()), *_SIZES.get(node.op_type, ()))
+        found.update(node.input[index] for index in read if index < len(node.input))
+    return found
+
+
 def constant_weights(graph: GraphProto, fixed: Collection[str], asked: Collection[str]) -> Iterator[TensorProto]:
-    """The tensors of Constant nodes that are weights, with their names: floats of more than one element that are not
-    `fixed`, as some exporters hold them, and those `asked` for."""
+    """The tensors of Constant nodes that are weights, with their names: those `asked` for, and such as exporters hold
+    weights in: of more than one element, or weights of a layer of a single one, and not `fixed`."""
+    layers = (node for node in graph.node if node.op_type in _LAYERS)
+    trained = {name for node in layers for name in node.input[1:]}
     for node in graph.node:
         if node.op_type != "Constant" or domain_of(node.domain) or len(node.attribute) != 1 or len(node.output) != 1:
             continue
         tensor = _tensor(node.attribute[0], node.output[0])
-        if tensor is not None and (tensor.name in asked or (_several(tensor) and tensor.name not in fixed)):
+        if tensor is None:
+            continue
+        weight = _several(tensor) or (tensor.dims and tensor.name in trained)
+        if tensor.name in asked or (weight and tensor.name not in fixed):
             yield tensor
 
 

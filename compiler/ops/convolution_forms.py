@@ -15,6 +15,7 @@ import dlc.compiler.ops.convolution  # noqa: F401  (defines the operators)
 from dlc.compiler.build import Builder, current, ints, op, private
 from dlc.compiler.graph import Node, Value
 from dlc.compiler.ops.automatic_padding import set_apart
+from dlc.compiler.ops.extents import extent_vector
 from dlc.compiler.ops.shape import pad
 from dlc.compiler.ops.windows import Windows, likely, windows
 from dlc.compiler.registry import lower
@@ -160,9 +161,12 @@ def _cut(y: Value, wanted: Shape) -> Value:
     """The beginning of the last axes: elements that no window reached let a kernel of windows go too far."""
     first = y.type.rank - len(wanted)
     for axis, extent in enumerate(wanted, start=first):
-        if y.shape[axis] != extent:
-            assert isinstance(extent, int), "kernels are static"
+        if y.shape[axis] == extent:
+            continue
+        if isinstance(extent, int):
             y = op.Gather(y, ints(*range(extent)), axis=axis)
+        else:
+            y = op.Slice(y, ints(0), extent_vector([extent]), ints(axis))
     return y
 
 

@@ -48,7 +48,8 @@ def _opened(graph: Graph, wanted: Mapping[Value, Sequence[Value]]) -> Graph:
     for loss, ws in wanted.items():
         nodes = topological([loss])
         active = _active(nodes, ws)
-        found.update(node for node in nodes if _opens(node) and not active.isdisjoint(node.outputs))
+        crossed = (node for node in nodes if not active.isdisjoint(node.operands()))
+        found.update(node for node in crossed if _opens(node) and not active.isdisjoint(node.outputs))
 
     def visit(node: Node, inputs: tuple[Value | None, ...]) -> Sequence[Value] | None:
         if node not in found:

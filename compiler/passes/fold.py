@@ -13,7 +13,7 @@ LIMIT = 1 << 20  # bytes: a larger result is folded only if it is no larger than
 # These differ from run to run, or say more than the tensor that they would become.
 _KEPT = frozenset(
     {"Constant", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli",
-     "dlc.RandomBits", "dlc.ExpandTo", "dlc.Gradient", "dlc.Detach"}
+     "dlc.RandomBits", "dlc.ExpandTo", "dlc.Gradient", "dlc.Detach", "dlc.Point"}
 )  # fmt: skip
 
 

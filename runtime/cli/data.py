@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dlc.runtime.cli.objects import choose, lets, open_program, target
 from dlc.runtime.cli.terminal import BOLD, FAINT, Terminal, plain
 from dlc.runtime.errors import UsageError
+from dlc.runtime.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 SHOWN = 40
 """Classes that are told to people."""
+LONGEST = 60
+"""Characters of a class's name that are told to people."""
 Numbers = Mapping[str, Mapping[str, "Statistics | None"]]
 Counts = Mapping[str, Mapping[str, Mapping[str, int]]]
 
@@ -136,7 +139,7 @@ def _show_classes(
     """How many examples of each class each split has."""
     numbered = list(classes) == [str(number) for number in range(len(classes))]
     rows = [
-        (*(() if numbered else (str(number),)), name, *(f"{tally.get(split, 0):,}" for split in splits))
+        (*(() if numbered else (str(number),)), _name(name), *(f"{tally.get(split, 0):,}" for split in splits))
         for number, (name, tally) in enumerate(classes.items())
     ]
     head = (field, *(() if numbered else ("class",)), *splits)
@@ -145,3 +148,7 @@ def _show_classes(
     terminal.table(rows[:SHOWN], right=[0, *range(first, first + len(splits))], head=head)
     if len(rows) > SHOWN:
         terminal.say(f"and {len(rows) - SHOWN:,} more classes; --json has them all")
+
+
+def _name(name: str) -> str:
+    return printable(name if len(name) <= LONGEST else f"{name[:LONGEST]}...")

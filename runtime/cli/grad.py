@@ -27,7 +27,7 @@ def grad(
     out = Path(output)
     if out.suffix.lower() != ONNX:
         raise UsageError(f"expected the name of an {ONNX} file for -o, found {output}")
-    loaded = load(model, [each.strip() for names in wrt for each in (names, *names.split(","))])
+    loaded = load(model, [each.strip() for names in (*wrt, of or "") for each in (names, *names.split(","))])
     if out.exists() and out.samefile(model):
         raise UsageError(f"-o {output} would overwrite the model itself", "name another file")
     named = {*loaded.values, *loaded.weights, *loaded.graph.input_names}
@@ -61,8 +61,8 @@ def grad(
     terminal.result({**files, "inputs": takes, "outputs": gives, "weights": weights})
 
 
-def load(model: str, weights: Sequence[str] = ()) -> Imported:
-    """The model in a file, with the tensors called `weights` as weights whatever they are read as.
+def load(model: str, asked: Sequence[str] = ()) -> Imported:
+    """The model in a file, read for gradients by the values called `asked`.
 
     Raises InputError for what is no such file, and BadModel.
     """
@@ -75,7 +75,7 @@ def load(model: str, weights: Sequence[str] = ()) -> Imported:
         raise InputError(
             f"expected an {ONNX} file, found {path}", f"`dlc compile {path}` writes the training step of a .net file"
         )
-    return load(path, weights)
+    return load(path, asked)
 
 
 def _only(model: Imported, file: str) -> str:

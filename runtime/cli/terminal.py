@@ -9,11 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
+from dlc.runtime.printable import printable
+
 if TYPE_CHECKING:
     from dlc.dsl.diagnostics import Diagnostic
 
 BOLD, RED, GREEN, FAINT = "1", "1;31", "32", "2"
 Row = Sequence[str]
+_LINES = "\n\t"
 
 
 @dataclass
@@ -87,9 +90,10 @@ class Terminal:
             self.result({"error": message, "help": help, "exit": code, "diagnostics": listed})
             return
         self.diagnostics(diagnostics)
-        self.note(self.paint("error", RED, sys.stderr) + f": {message}")
+        # A message may quote a file, whose control characters are not for the terminal.
+        self.note(self.paint("error", RED, sys.stderr) + f": {printable(message, keep=_LINES)}")
         if help is not None:
-            self.note(f"  {self.paint('help', BOLD, sys.stderr)}: {help}")
+            self.note(f"  {self.paint('help', BOLD, sys.stderr)}: {printable(help, keep=_LINES)}")
 
     def _find_sources(self, found: Iterable[Diagnostic]) -> None:
         """Read the files that a diagnostic points into and that nobody has put into `sources`."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+from dlc.runtime.printable import printable
 
 LETTERS = 60
 """How much of a name is shown: what is no table can have a line of any length for its header."""
@@ -22,11 +24,16 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     names = sorted(choices)
     if not names:
         return "there are none"
-    some = [name if len(name) <= LETTERS else f"{name[:LETTERS]}..." for name in names[:20]]
-    shown = ", ".join(some) + (f", and {len(names) - 20} more" if len(names) > 20 else "")
+    shown = listed(names)
     folded = {name.casefold(): name for name in names}
     close = difflib.get_close_matches(word.casefold(), folded, n=1)
-    return f"did you mean `{folded[close[0]]}`? There are: {shown}" if close else f"there are: {shown}"
+    return f"did you mean `{printable(folded[close[0]])}`? There are: {shown}" if close else f"there are: {shown}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first twenty names, and how many more there are."""
+    some = [printable(name if len(name) <= LETTERS else f"{name[:LETTERS]}...") for name in names[:20]]
+    return ", ".join(some) + (f", and {len(names) - 20} more" if len(names) > 20 else "")
 
 
 def count(n: int, what: str) -> str:

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from .bounds import Bound, check_bounds
 from .cache import Store, cache_folder
-from .classes import of_fields
+from .classes import check_known, of_fields
 from .errors import DataError, nearest
 from .fit import check_given, fit
 from .graph import Graph
@@ -20,7 +21,7 @@ from .pictures import Pictures
 from .plan import Plan, TensorType, parse_plan
 from .records import Array, Progress, Records, Say, silent
 from .sizes import sizes_of
-from .splits import PlanLike, read
+from .splits import PlanLike, foresee, read
 
 _FORMAT = "dlc prepared 1"
 
@@ -71,6 +72,9 @@ def prepare(
     *,
     splits: Sequence[str] | None = None,
     fitted: Mapping[str, Array] | None = None,
+    bounds: Mapping[str, Bound] = {},
+    known: Mapping[str, Sequence[str]] = {},
+    later: Sequence[str] = (),
     say: Say = silent,
     progress: Progress = silent,
     cache: Path | None = None,
@@ -79,8 +83,10 @@ def prepare(
 
     plan: as plan.py describes, from the manifest. prepare_model: ONNX, (fitted constants, one record) -> the plan's
     fields. fit_model: ONNX, one record -> the values that constants are fitted on, needed only if there are such and
-    `fitted` (the constants of a saved run) is not given. folder: where relative paths begin. say, progress: callbacks
-    for notes and for (what, done, total). cache: instead of the user's cache folder.
+    `fitted` (the constants of a saved run) is not given. folder: where relative paths begin. bounds: what some fields
+    may hold. known: the names of the classes that some fields must count. later: splits that are not loaded, but must
+    have the classes of the training split. say, progress: callbacks for notes and for (what, done, total). cache:
+    instead of the user's cache folder.
 
     Constants are fitted on the training split alone. What was prepared is kept in the cache, keyed by graph, types,
     constants, records and version of ONNX Runtime; where the cache cannot be written, in memory.
@@ -99,6 +105,8 @@ def prepare(
         raise DataError(f"constants are fitted on the split `{plan.training}`, which this data section does not have")
     wanted = list(dict.fromkeys([*names, plan.training])) if must_fit else names
     records = read(plan, folder, splits=wanted, say=say, progress=progress, cache=cache)
+    if plan.training in records:
+        foresee(plan, folder, records[plan.training], later, cache)
     hashes = {name: records[name].sha256 for name in wanted}
     keeper = _Keeper(Store(cache / "prepared"), say)
 
@@ -113,6 +121,8 @@ def prepare(
     for name in names:
         try:
             fields = _fields(plan, prepare_model, constants, records[name], hashes[name], keeper, name, progress)
+            check_known(fields, known, records[name])
+            check_bounds(fields, bounds, records[name])
             made[name] = Split(name, fields, hashes[name], sizes_of(plan, fields))
         except DataError as error:
             raise _placed(plan, name, error) from error

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dlc.runtime.printable import printable
+
 from .prepare import Dataset, Split
 from .records import Array
 
@@ -114,8 +116,8 @@ def _cell(picture: Array) -> Image:
 
 
 def _ascii(text: str) -> str:
-    """Pillow's own font has no letters beyond Latin ones."""
-    return text.encode("latin-1", "replace").decode("latin-1")
+    """On one line, in the only letters that Pillow's own font has: Latin ones."""
+    return printable(text).encode("latin-1", "replace").decode("latin-1")
 
 
 def _png(image: Image) -> bytes:

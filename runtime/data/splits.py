@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +65,12 @@ def read(
         if root[split.name] not in roots:
             continue
         if not split.derived:
-            whole[split.name] = read_split(split, plan, request)
+            if split.name not in whole:
+                whole[split.name] = read_split(split, plan, request)
             rows[split.name] = np.arange(len(whole[split.name]), dtype=np.int64)
-            if whole[split.name].classes and training is not None and split is not training:
-                if training.name not in whole:  # not asked for, but its classes say which number means what
+            asked = whole[split.name].classes or (training is not None and training.name in roots)
+            if asked and training is not None and split is not training:
+                if training.name not in whole:  # its classes say which number means what, asked for or not
                     whole[training.name] = read_split(training, plan, request)
                 whole[split.name] = agreed(whole[split.name], whole[training.name], split.name)
             continue
@@ -88,6 +91,24 @@ def read(
             )
         rows[split.of], rows[split.name] = left, chosen
     return {name: whole[root[name]].take(rows[name]) for name in names}
+
+
+def foresee(plan: Plan, folder: Path, training: Records, names: Sequence[str], cache: Path | None = None) -> None:
+    """Check the classes of splits that are read later, by their columns of classes alone: a net is not trained for
+    hours before they turn out to be others. What else is wrong with these splits is told when they are read.
+
+    Raises DataError as `agreed` does.
+    """
+    records = {name: type_ for name, type_ in plan.records.items() if name in training.classes}
+    if not records:
+        return
+    narrow = replace(plan, records=records, columns={}, pictures=())
+    for name in sorted(plan.needed(list(names)) - plan.needed([plan.training])):
+        try:
+            found = read_split(plan.split(name), narrow, Request(folder, narrow.arrays, cache=cache))
+        except DataError:
+            continue
+        agreed(found, training, name)
 
 
 def place(plan: PlanLike, folder: Path, split: str, i: int) -> str:

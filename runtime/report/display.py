@@ -14,6 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from dlc.runtime.printable import printable
+
 PLAIN_SECONDS = 10.0
 RATE_SECONDS = 15.0
 
@@ -39,7 +41,7 @@ class Display:
         quiet: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._run = _printable(run)
+        self._run = printable(run)
         self._total = total_steps
         self._per_epoch = max(steps_per_epoch, 1)
         self._console = console or Console()
@@ -93,11 +95,11 @@ class Display:
 
     def best(self, metric: str, value: float, step: int) -> None:
         """`metric` has its best value so far, measured after `step` steps."""
-        self._best = f"{_printable(metric)} {_number(value)} (step {step})"
+        self._best = f"{printable(metric)} {_number(value)} (step {step})"
 
     def note(self, text: str) -> None:
         """A line for people, shown in quiet mode too."""
-        self._print(_printable(text))
+        self._print(printable(text, keep="\n"))
 
     def _print(self, line: str) -> None:
         self._next_line = self._clock() + PLAIN_SECONDS
@@ -173,7 +175,7 @@ class Display:
 
 
 def _pairs(values: Mapping[str, float]) -> list[str]:
-    return [f"{_printable(name)} {_number(value)}" for name, value in values.items()]
+    return [f"{printable(name)} {_number(value)}" for name, value in values.items()]
 
 
 def _number(value: float) -> str:
@@ -184,8 +186,3 @@ def _duration(seconds: float) -> str:
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
-
-
-def _printable(text: str) -> str:
-    """`text` without control characters, which could drive the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)

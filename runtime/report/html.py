@@ -293,7 +293,8 @@ def _predictions(facts: Facts) -> list[tuple[str, Callable[[], str]]]:
         if made is None:
             return []
         return [("Predicted and true", lambda: told + made[0]), ("Worst errors", lambda: made[1])]
-    classes: Classes | None = _attempt(facts, "the classes", lambda: Classes.of(sample))
+    names = facts.folder.classes.get(sample.field, [])
+    classes: Classes | None = _attempt(facts, "the classes", lambda: Classes.of(sample, names))
     if classes is None:
         return []
     title = f"<p>Classes are the values of <code>{escape(sample.field)}</code>. {classes.accuracy:.2%} are right.</p>"

@@ -290,6 +290,7 @@ def private() -> Iterator[Case]:
         yield Case("dlc.ExpandTo", (draw(1, 3, 1, 5),), {"shape": shape}, label=str(len(shape)))
     yield Case("dlc.ExpandTo", (draw(1, 3, 1),), {"shape": (2, batch, 4)}, symbolic={3: "B"}, label="symbolic")
     yield Case("dlc.ReshapeTo", (x,), {"shape": (12, 5)})
+    yield Case("dlc.Point", (x,), {"site": 1})
     yield Case("dlc.ReshapeTo", (draw(1, 0, 3),), {"shape": (3, 0)}, label="empty")
     yield Case("dlc.ReshapeTo", (x,), {"shape": (4 * batch, 5)}, symbolic={3: "B"}, label="symbolic")
     yield Case("dlc.ScatterAdd", (draw(1, 3, 2, 2, 5), np.array([[0, 2], [2, -1]])), {"axis": 1, "shape": (3, 4, 5)})

@@ -165,7 +165,7 @@ def _causal(x: Any, w: Any, b: Any = None, before: Any = None, activate: Any = l
     return [activate(F.conv1d(joined, w, b, groups=x.shape[1])), joined[:, :, -reach:]]
 
 
-T, B, H, WIDTH = 3, 2, 2, 4
+T, B, H, WIDTH = 3, 2, 3, 4
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 ORDER = {"RNN": [0], "GRU": [1, 0, 2], "LSTM": [0, 2, 3, 1]}  # the places of PyTorch's gates in ONNX's
 
@@ -193,6 +193,9 @@ def recurrences() -> Iterator[Case]:
         x, w, r, *_ = weights(name, length=1)
         yield Case(name, (x, w, r), {"hidden_size": H}, outputs=1, label="one")
         x, w, r, b, h, c = weights(name, 2)
+        one = (h[:, :1], c[:, :1]) if name == "LSTM" else (h[:, :1],)
+        yield Case(name, (x[:, :1], w, r, None, None, *one), {"hidden_size": H, "direction": "bidirectional"},
+                   outputs=outputs, label="single")  # fmt: skip
         ends, states = np.array([1, 3], np.int32), (h, c) if name == "LSTM" else (h,)
         yield Case(name, (x, w, r, b, ends, *states), {"hidden_size": H, "direction": "bidirectional"},
                    lambda *xs, name=name: _ragged(name, *xs), outputs=outputs, label="lengths")  # fmt: skip
@@ -207,6 +210,9 @@ def recurrences() -> Iterator[Case]:
         "activations": ("HardSigmoid", "ScaledTanh"), "activation_alpha": (0.3, 0.9), "activation_beta": (0.4, 0.7),
     }  # fmt: skip
     yield Case("GRU", (x * 0.1, w, r, b, None, h), {"hidden_size": H, **functions}, outputs=2, label="functions")
+    x, w, r, b, h, c = weights("LSTM")
+    functions = {"activations": ("HardSigmoid", "Softsign", "Softplus")}
+    yield Case("LSTM", (x, w, r, b, None, h, c), {"hidden_size": H, **functions}, outputs=3, label="functions")
     x, w, r, b, h, _ = weights("RNN", 2)
     functions = {"activations": ("Softsign", "Affine"), "activation_alpha": (0.5,), "activation_beta": (0.1,)}
     yield Case("RNN", (x, w, r, b, None, h), {"hidden_size": H, "direction": "bidirectional", **functions}, outputs=2,

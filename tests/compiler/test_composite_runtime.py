@@ -10,10 +10,11 @@ import pytest
 import sequence_cases
 from oracles import Array, Case
 
-from dlc.compiler.build import Builder, op
+from dlc.compiler.build import Builder, op, private
 from dlc.compiler.emit import emit
 from dlc.compiler.evaluate import evaluate, evaluate_node
 from dlc.compiler.graph import Graph
+from dlc.compiler.passes.differentiate import differentiate
 from dlc.compiler.passes.lower import lower
 from dlc.compiler.registry import IllTyped
 from dlc.compiler.types import Dim, Type, dtype_of, symbol
@@ -138,9 +139,6 @@ def test_a_dropped_half_on_onnx_runtime_is_scaled() -> None:
 
 @pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM"])
 def test_a_length_known_at_run_time_has_values_and_no_gradient(name: str) -> None:
-    from dlc.compiler.build import private
-    from dlc.compiler.passes.differentiate import differentiate
-
     x, w, r, *_ = sequence_cases.weights(name)
     builder = Builder()
     with builder:
@@ -153,6 +151,24 @@ def test_a_length_known_at_run_time_has_values_and_no_gradient(name: str) -> Non
     np.testing.assert_allclose(on_runtime(lower(graph), feeds)[0], evaluate(graph, feeds)["y"], rtol=1e-4, atol=1e-5)
     with pytest.raises(IllTyped, match="known only at run time"):
         differentiate(asked)
+
+
+@pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM"])
+def test_a_sequence_of_no_steps_hands_its_state_on(name: str) -> None:
+    x, w, r, b, h, c = sequence_cases.weights(name, length=0)
+    given = {"x": x, "h": h, "c": c}
+    with Builder() as builder:
+        held = [builder.constant(each) for each in (w, r, b)]
+        values = {key: builder.input(key, Type("f64", array.shape)) for key, array in given.items()}
+        states = (values["h"], values["c"]) if name == "LSTM" else (values["h"],)
+        count = 1 + len(states)
+        made = op[name](values["x"], *held, None, *states, hidden_size=sequence_cases.H, outputs=count)
+        loss = op.ReduceSum(made[1] * made[1], keepdims=0)
+        outputs = {"y": made[0], "last": made[1], "dh": private.Gradient(loss, values["h"])}
+        graph = builder.graph("g", outputs)
+    found = evaluate(differentiate(graph), given)
+    assert found["y"].shape == (0, 1, *h.shape[1:]) and (found["last"] == h).all()
+    np.testing.assert_allclose(found["dh"], 2 * h)
 
 
 @pytest.mark.parametrize(

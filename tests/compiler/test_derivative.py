@@ -56,7 +56,7 @@ def run(made: onnx.ModelProto, given: dict[str, Array]) -> dict[str, Array]:
 
 
 def gradients(of: str, *wrt: str, **options: bool) -> onnx.ModelProto:
-    loaded = of_model(model())
+    loaded = of_model(model(), asked=[*wrt, of])
     return differentiated(loaded, derivative(loaded, of, wrt, **options)[0])
 
 

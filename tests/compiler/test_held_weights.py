@@ -48,7 +48,7 @@ def test_tensors_of_several_numbers_are_weights() -> None:
 
 
 def test_what_is_asked_for_is_a_weight() -> None:
-    imported = of_model(clipped(), weights=["lo", "hi", "W"])
+    imported = of_model(clipped(), asked=["lo", "hi", "W"])
     assert imported.graph.input_names == ("x", "W", "b", "lo", "hi")
     assert imported.weights["hi"] == np.float32(0.75) and imported.weights["lo"].shape == ()
     graph, weights = derivative(imported, "loss", ["W", "b", "lo", "hi", "x"])
@@ -109,19 +109,20 @@ def test_a_scale_that_is_asked_for_is_told() -> None:
         constant("scales", np.array([1, 1, 2, 2], np.float32)), N("Resize", ["x", "", "scales"], ["y"], mode="linear"),
         LOSS,
     ]  # fmt: skip
-    loaded = of_model(model(nodes, {"x": ("float", [1, 3, 4, 4])}, ("loss",)), weights=["scales"])
+    loaded = of_model(model(nodes, {"x": ("float", [1, 3, 4, 4])}, ("loss",)), asked=["scales"])
     with pytest.raises(Underivable, match="Resize hands it no gradient"):
         derivative(loaded, "loss", ["scales"])
 
 
-def test_integers_and_what_is_computed_of_constants_are_told() -> None:
+def test_what_is_computed_of_constants_has_a_gradient_and_integers_have_none() -> None:
     nodes = [
         constant("one", np.float32(1)), N("Exp", ["one"], ["e"]), constant("to", np.array([-1])),
         N("Reshape", ["x", "to"], ["r"]), N("Mul", ["r", "e"], ["y"]), LOSS,
     ]  # fmt: skip
-    loaded = of_model(model(nodes, {"x": ("float", [2, 3])}, ("loss",)), weights=["e", "to"])
-    with pytest.raises(Underivable, match=r"e is a constant of the model, f32\[\], computed of constants alone"):
-        derivative(loaded, "loss", ["e"])
+    loaded = of_model(model(nodes, {"x": ("float", [2, 3])}, ("loss",)), asked=["e", "to"])
+    x = RNG.standard_normal((2, 3)).astype(np.float32)
+    made = differentiated(loaded, derivative(loaded, "loss", ["e"])[0])
+    np.testing.assert_allclose(ran(made, {"x": x})[1], x.sum(), rtol=1e-5)
     with pytest.raises(Underivable, match=r"to is a constant of the model, i64\[1\], and a gradient is of floats"):
         derivative(loaded, "loss", ["to"])
 
@@ -157,7 +158,8 @@ def test_a_gradient_that_cannot_be_built_reaches_nothing_before_it() -> None:
         N("ReduceSum", ["p"], ["a"], keepdims=0), N("ReduceSum", ["x"], ["b"], keepdims=0), N("Add", ["a", "b"], ["y"]),
         LOSS,
     ]  # fmt: skip
-    loaded = of_model(model(nodes, {"x": ("float", ["N", 2, "H", "W"])}, ("loss",)))
+    proto = model(nodes, {"x": ("float", ["N", 2, "H", "W"])}, ("loss",))
+    loaded = of_model(proto, asked=["q"])
     found = {each.name: each for each in reach(loaded)}
     assert [name for name, each in found.items() if each.reached] == ["p", "a", "b", "y", "loss"]
     assert found["x"].reason == found["q"].reason
@@ -165,4 +167,5 @@ def test_a_gradient_that_cannot_be_built_reaches_nothing_before_it() -> None:
     for name in ("x", "q"):
         with pytest.raises(Underivable, match="needs a known size, not H"):
             derivative(loaded, "loss", [name])
-    differentiated(loaded, derivative(loaded, "loss", ["p"], cotangent=False)[0])
+    asked = of_model(proto, asked=["p"])
+    differentiated(asked, derivative(asked, "loss", ["p"])[0])

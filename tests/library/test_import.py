@@ -151,6 +151,40 @@ def test_weights_may_be_held_by_nodes(folder: Path) -> None:
     assert all(each.right and each.norm > 1e-3 for each in gradcheck(held, "n"))
 
 
+@pytest.mark.parametrize("held", [False, True], ids=["initializers", "constants"])
+def test_a_run_keeps_the_files_of_tensors_too(folder: Path, held: bool) -> None:
+    """The model may be gone when the run is exported, and with it the files that hold its tensors."""
+    model = trunk()
+    for k, tensor in enumerate(model.graph.initializer):
+        data = tensor.raw_data
+        (folder / f"tensor{k}.bin").write_bytes(data)
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=f"tensor{k}.bin")
+    if held:
+        nodes = [helper.make_node("Constant", [], [each.name], value=each) for each in model.graph.initializer]
+        nodes.extend(model.graph.node)
+        del model.graph.node[:], model.graph.initializer[:]
+        model.graph.node.extend(nodes)
+    (folder / "trunk.onnx").write_bytes(model.SerializeToString())
+    weights(folder, "run")
+    for path in (folder / "trunk.onnx", *folder.glob("*.bin")):
+        path.unlink()
+    exported = export(folder / "run", folder / "n.onnx")
+    session = ort.InferenceSession(exported.path, providers=["CPUExecutionProvider"])
+    assert session.run(None, {"image": np.zeros((2, 1, 8, 8), np.float32)})[0].shape == (2, 3)
+
+
+def test_a_graph_without_weights_cannot_be_frozen(folder: Path) -> None:
+    bare = trunk()
+    nodes = [helper.make_node("Relu", ["image"], ["pool1_fwd"]), helper.make_node("Flatten", ["pool1_fwd"], ["logits"])]
+    del bare.graph.node[:], bare.graph.initializer[:]
+    bare.graph.node.extend(nodes)
+    onnx.save(bare, folder / "trunk.onnx")
+    problem = found(folder, ("  loss =", "  freeze trunk\n  loss ="))
+    assert (problem.code, problem.message) == ("E0201", "the graph `trunk` has no weights")
+
+
 def test_gradients_go_through_it(folder: Path) -> None:
     checked = gradcheck(program(folder), "n")
     assert [each.address for each in checked][:4] == ["trunk.conv.w", "trunk.conv.b", "trunk.bn.g", "trunk.bn.b"]

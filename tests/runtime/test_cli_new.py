@@ -81,6 +81,22 @@ def table(path: Path, last: str) -> float:
     return float(np.mean(np.abs(y - np.mean(y))))
 
 
+def test_the_classifier_takes_the_words_that_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DLC_CACHE", str(tmp_path / "cache"))
+    table(tmp_path / "table.csv", "label")
+    head, *rows = (tmp_path / "table.csv").read_text().splitlines()
+    named = [f"{row.rpartition(',')[0]},{['low', '18-25', '>50K'][int(row[-1])]}" for row in rows]
+    (tmp_path / "table.csv").write_text("\n".join([head, *named]) + "\n")
+    assert main(["new", str(tmp_path / "mine"), "--kind", "classifier"]) == 0
+    assert "numbers only" not in (tmp_path / "mine.net").read_text()
+    assert main(["data", str(tmp_path / "mine.net")]) == 0
+    told = capsys.readouterr().out.splitlines()
+    at = next(number for number, line in enumerate(told) if line.startswith("label  class"))
+    assert [line.split()[:2] for line in told[at + 1 : at + 4]] == [["0", "18-25"], ["1", ">50K"], ["2", "low"]]
+
+
 @pytest.mark.parametrize(
     ("kind", "last", "metric"), [("classifier", "label", "acc"), ("regression", "target", "error")]
 )

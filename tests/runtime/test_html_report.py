@@ -2,11 +2,13 @@
 
 import base64
 import io
+import itertools
 import json
 import os
 import re
 import signal
 from collections.abc import Callable, Mapping
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -102,6 +104,22 @@ def test_a_classifier(tiny: Make, tmp_path: Path) -> None:
     assert f"{found.values['loss']:.4g}" in page.text
     assert "On 24 examples of dev, best weights." in page.text
     assert "The test split has not been looked at" in page.text
+
+
+def test_classes_have_their_names(tiny: Make, tmp_path: Path) -> None:
+    program = tiny()
+    names = ["2 & a half", "<script>one</script>", "a name that is longer than a cell is wide"]
+    for split in ("train", "test"):
+        head, *rows = (tmp_path / f"{split}.csv").read_text().splitlines()
+        named = [f"{row.rpartition(',')[0]},{names[int(row[-1])]}" for row in rows]
+        (tmp_path / f"{split}.csv").write_text("\n".join([head, *named]) + "\n")
+    page = run(program, tmp_path / "run", epochs=2)
+    text = page_of(tmp_path / "run")[1]
+    shown = [escape(names[0]), escape(names[1]), f'<span title="{names[2]}">{names[2][:27]}…</span>']
+    assert re.findall("<th scope=row>(.*?)</th>", text)[:7] == [*shown, *shown, "mean"], "confusion matrix and rates"
+    mistakes = re.findall("<b>(.*?)</b>, said <b>(.*?)</b>", text)
+    assert mistakes and {*itertools.chain(*mistakes)} <= {*shown}
+    assert "script" not in page.elements
 
 
 def test_without_report_there_is_none(tiny: Make, tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def test_markup_and_control_characters_in_text_do_nothing() -> None:
     display = Display("[red]x[/red]", 10, 5, Console(file=output, force_terminal=False))
     display.note("[bold]\x1b[31m\x07\r/path[1]")
     display.epoch(0, {"a[b]": 1})
-    assert output.getvalue() == "[bold]?[31m??/path[1]\n[red]x[/red]  epoch 1/2  a[b] 1\n"
+    assert output.getvalue() == "[bold]\\x1b[31m\\x07\\r/path[1]\n[red]x[/red]  epoch 1/2  a[b] 1\n"
 
 
 def test_quiet_shows_notes_only() -> None:

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from collections.abc import Sequence
 from xml.etree import ElementTree
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from dlc.runtime.data import Split
 from dlc.runtime.report import svg
-from dlc.runtime.report.classes import Classes, confusion, rates
+from dlc.runtime.report.classes import LONGEST, NARROWEST, Classes, caption, confusion, rates
 from dlc.runtime.report.pictures import diverging, is_picture, picture, tiles
 from dlc.runtime.report.sample import Sample
 
@@ -22,11 +23,11 @@ def decoded(uri: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
 
 
-def classes(true: list[int], said: list[int], n: int) -> Classes:
+def classes(true: list[int], said: list[int], n: int, names: Sequence[str] = ()) -> Classes:
     counts = np.zeros((n, n), np.int64)
     np.add.at(counts, (true, said), 1)
     size = len(true)
-    return Classes(counts, np.full((size, n), 1 / n), np.array(said), np.array(true), np.zeros(size))
+    return Classes(counts, np.full((size, n), 1 / n), np.array(said), np.array(true), np.zeros(size), names)
 
 
 def test_precision_recall_and_f1() -> None:
@@ -62,6 +63,42 @@ def test_many_classes_are_a_picture_and_the_pairs_confused_most() -> None:
     assert "50 classes" in text and "<b>3</b> taken for <b>4</b>: 2 times" in text and "<table" not in text
     shown = decoded(re.findall('src="([^"]+)"', text)[0])
     assert shown.shape == (250, 250) and shown[2, 2] == 0 and shown[2, 7] == 255 and shown[17, 22] == 0
+
+
+def test_classes_are_called_by_their_names() -> None:
+    found = classes([0, 1, 1, 2], [0, 2, 2, 2], 4, ["ant", "bee", "cat"])
+    matrix = confusion(found)
+    assert re.findall("<th scope=(?:col|row)>(.*?)</th>", matrix) == ["ant", "bee", "cat", "3"] * 2
+    assert 'title="2 of 2 (100.0%) of class bee said to be cat"' in matrix
+    assert "<b>bee</b> taken for <b>cat</b>: 2 times" in matrix
+    assert re.findall("<th scope=row>(.*?)</th>", rates(found)) == ["ant", "bee", "cat", "3", "mean"]
+    assert caption(found, 1).startswith("<b>bee</b>, said <b>cat</b> ")
+
+
+def test_the_pairs_of_many_classes_have_names() -> None:
+    found = classes([*range(50), 3, 3], [*range(50), 4, 4], 50, [f"kind {each}" for each in range(50)])
+    assert "<b>kind 3</b> taken for <b>kind 4</b>: 2 times" in confusion(found)
+
+
+def test_names_are_escaped_and_long_ones_shortened() -> None:
+    names = ["<i>\"&'", "line\nbreak \x1b[0m", "k" * LONGEST, "<" * (LONGEST + 1)]
+    found = classes([0, 1, 2, 3], [1, 2, 3, 0], 4, names)
+    short = f'<span title="{"&lt;" * (LONGEST + 1)}">{"&lt;" * (LONGEST - 1)}…</span>'
+    rows = ["&lt;i&gt;&quot;&amp;&#x27;", r"line\nbreak \x1b[0m", "k" * LONGEST, short]
+    assert re.findall("<th scope=row>(.*?)</th>", rates(found)) == [*rows, "mean"]
+    matrix = confusion(found)
+    assert re.findall("<th scope=row>(.*?)</th>", matrix) == rows
+    heads = re.findall("<th scope=col>(.*?)</th>", matrix)
+    assert heads[2] == f'<span title="{"k" * LONGEST}">{"k" * (NARROWEST - 1)}…</span>' and heads[0] == rows[0]
+    assert 'of class &lt;i&gt;&quot;&amp;&#x27; said to be line\\nbreak' in matrix
+    assert caption(found, 3).startswith(f"<b>{short}</b>, said <b>{rows[0]}</b> ")
+
+
+def test_names_of_other_classes_are_not_taken() -> None:
+    sample = Sample(Split("dev", {}, ""), np.arange(2), "binary", "k", (), np.zeros((2, 2)), np.array([0, 1]))
+    assert Classes.of(sample, ["no", "yes"]).label(1) == "yes"
+    assert Classes.of(sample, ["no"]).label(1) == "1"
+    assert Classes.of(sample, ["no", "yes", "perhaps"]).label(1) == "1"
 
 
 def test_pictures_are_recognised_by_their_shape() -> None:

@@ -70,6 +70,8 @@ def cross_entropy(
     Source: Szegedy et al. (2016), section 7, for the smoothing.
     """
     _check_classes(logits, target, "cross_entropy")
+    # A loss of each row can be masked by whoever asked for it.
+    e.looked_up("cross_entropy", target, logits.shape[-1], mask is not None or reduction(reduce) is None)
     logs: Value = op.LogSoftmax(logits, axis=logits.type.rank - 1)
     picked = op.GatherElements(logs, op.Unsqueeze(target, ints(-1)), axis=logits.type.rank - 1)
     if smoothing:
@@ -83,6 +85,8 @@ def cross_entropy(
 def accuracy(e: Elaborator, logits: Tensor, target: Tensor, k: Count = 1, mask: Mask | None = None) -> Value:
     """The share of examples whose class is among the k highest scores."""
     _check_classes(logits, target, "accuracy")
+    if mask is None:
+        e.looked_up("accuracy", target, logits.shape[-1])
     if k == 1:
         hit = op.Equal(op.ArgMax(logits, axis=logits.type.rank - 1, keepdims=0), target)
         return mean(e, hit, mask=mask)

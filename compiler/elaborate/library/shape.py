@@ -112,16 +112,18 @@ def split(x: Tensor, n: Count, axis: Axis = -1) -> tuple[Value, ...]:
 
 
 @function("gather")
-def gather(x: Tensor, index: Integers) -> Value:
+def gather(e: Elaborator, x: Tensor, index: Integers) -> Value:
     """Rows of x: `[V, D]` at `i64[...]` is `[..., D]`."""
     if not x.shape:
         raise Problem("E0301", "`gather` needs an axis to select along", f"this is {x.type}", argument="x")
+    e.looked_up("gather", index, x.shape[0])
     return op.Gather(x, index, axis=0)
 
 
 @function("one_hot")
 def one_hot(e: Elaborator, index: Integers, count: Count) -> Value:
     """`i64[...]` as `[..., count]`: 1 at the index, 0 elsewhere."""
+    e.looked_up("one_hot", index, count)
     values = current().constant(np.array([0, 1], np.float64), e.mode.working)
     return op.OneHot(index, current().constant(count, "i64"), values, axis=-1)
 

@@ -22,6 +22,13 @@ class FakeTerminal(io.StringIO):
         return True
 
 
+def test_a_message_cannot_drive_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal().failure("no class `ca\x1b[31mt\x07`\nbut\tdog", 1, "say \x9bm")
+    assert capsys.readouterr().err == "error: no class `ca\\x1b[31mt\\x07`\nbut\tdog\n  help: say \\x9bm\n"
+    Terminal(json=True).failure("no class `ca\x1b[31mt`", 1)
+    assert json.loads(capsys.readouterr().out)["error"] == "no class `ca\x1b[31mt`"
+
+
 def test_colours_on_terminals_only(monkeypatch: pytest.MonkeyPatch, tiny: Path) -> None:
     for name in ("NO_COLOR", "TERM"):
         monkeypatch.delenv(name, raising=False)

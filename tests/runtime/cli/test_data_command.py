@@ -51,6 +51,22 @@ def test_classes_are_counted_by_name(dlc: Dlc, pets: Path) -> None:
     assert numbers["missing"] == 0 and 0.2 < numbers["std"] < 0.4
 
 
+def test_names_that_would_drive_the_terminal_are_escaped(dlc: Dlc, tmp_path: Path) -> None:
+    (tmp_path / "a.net").write_text('data d {\n  train = csv("a.csv")\n  x: f32[] = raw.x\n  k: i64[] = raw.k\n}\n')
+    names = ["ca\x1b[31mt", '"big\ndog"', "l" * 90]
+    (tmp_path / "a.csv").write_text("x,k\n" + "".join(f"{at},{name}\n" for at, name in enumerate(names)))
+    done = dlc("data", tmp_path / "a.net")
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    at = lines.index(f"k  {'class':63}  train")
+    assert [line.split()[:3] for line in lines[at + 1 : at + 4]] == [
+        ["0", "big\\ndog", "1"],
+        ["1", "ca\\x1b[31mt", "1"],
+        ["2", "l" * 60 + "...", "1"],
+    ]
+    assert [*dlc("data", tmp_path / "a.net", "--json").json["classes"]["k"]] == ["big\ndog", "ca\x1b[31mt", "l" * 90]
+
+
 def test_a_contact_sheet_has_a_row_for_each_class(dlc: Dlc, pets: Path, tmp_path: Path) -> None:
     done = dlc("data", pets, "-o", tmp_path / "sheet.png")
     assert done.code == 0, done.err
@@ -96,6 +112,10 @@ def test_many_classes_and_large_pictures(tmp_path: Path) -> None:
     content = sheet(few, {})
     assert content is not None
     assert Image.open(io.BytesIO(content)).size == (320, 16 + 3 * (16 + 100 + 4) + 4)  # what fits stays in one column
+    few.classes["label"] = ("big\ndog", "\x1b[31m", "cat")
+    content = sheet(few, {})
+    assert content is not None
+    assert Image.open(io.BytesIO(content)).size == (320, 16 + 3 * (16 + 100 + 4) + 4)  # a name is a line
     nothing = Dataset({"train": Split("train", {"x": np.zeros((4, 2, 3, 4, 5))}, "")}, {}, "", {})
     assert sheet(nothing, {}) is None
 

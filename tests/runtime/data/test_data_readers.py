@@ -124,3 +124,26 @@ def test_one_column_for_two_types(tmp_path):
     arrays = read(plan, tmp_path)["train"].arrays
     assert arrays["a"].tolist() == [3, 4] and arrays["a"].dtype == np.int64
     assert arrays["v"].tolist() == [[2.5, 3], [1, 4]] and arrays["v"].dtype == np.float32
+
+
+def test_a_split_is_read_once_and_looked_at_beforehand_only_where_it_has_files_of_its_own(tmp_path, monkeypatch):
+    from dlc.runtime.data import readers
+    from dlc.runtime.data.plan import parse_plan
+    from dlc.runtime.data.splits import foresee
+
+    asked = []
+
+    def counted(request, name):
+        asked.append((name, sorted(request.wanted)))
+        return Records({"y": np.array([0, 1, 1]), "x": np.ones(3)}, name, classes={"y": ("a", "b")})
+
+    monkeypatch.setitem(readers._READERS, "counted", counted)
+    own = [{"name": name, "reader": "counted", "args": [name]} for name in ("test", "train")]
+    derived = {"name": "dev", "reader": "holdout", "of": "train", "size": 1}
+    records = {"y": {"dtype": "i64", "shape": []}, "x": {"dtype": "f32", "shape": []}}
+    plan = parse_plan({"splits": [*own, derived], "records": records})
+    training = read(plan, tmp_path)["train"]
+    assert asked == [("test", ["x", "y"]), ("train", ["x", "y"])]
+    asked.clear()
+    foresee(plan, tmp_path, training, ["dev", "test"])
+    assert asked == [("test", ["y"])], "its columns of classes alone"
