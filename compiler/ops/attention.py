@@ -131,7 +131,8 @@ def _(
     biased = capped if bias is None else capped + bias
     if allowed is not None:
         biased = where(allowed, biased, -np.inf)
-    guarded = mask is not None or lengths is not None or left_window_size >= 0 or right_window_size >= 0
+    # The first key is always within reach, but for these.
+    guarded = mask is not None or lengths is not None or left_window_size >= 0
     probabilities = _softmax(biased, _empty(bias, allowed, q.dtype) if guarded else None, softmax_precision)
     y = _grouped(probabilities, v)
     if node.outputs[0].type.rank == 3:

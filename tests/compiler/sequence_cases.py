@@ -41,6 +41,9 @@ def attentions() -> Iterator[Case]:
     yield from _attention("past", (q, k, v, None, *past), {"is_causal": 1}, outputs=3)
     yield from _attention("lengths", (q, k, v, None, None, None, lengths), {"is_causal": 1})
     yield from _attention("window", (q, k, v), {"left_window_size": 1, "right_window_size": 2})
+    # The third query has its one key beyond the last.
+    yield from _attention("self", (q, k[:, :, :2], v[:, :, :2]), {"left_window_size": 0})
+    yield from _attention("shortadded", (q, k, v, added[:, :4]))
     for mode in range(4):
         given = {"qk_matmul_output_mode": mode, "softcap": 2.0}
         yield from _attention(f"mode{mode}", (q, k, v, added), given, outputs=4)
@@ -79,7 +82,7 @@ def _attend(given: dict[str, Any], q: Any, k: Any, v: Any, mask: Any = None, pas
         padded[..., : mask.shape[-1]] = mask
         allowed = allowed & torch.tensor(padded)
     elif mask is not None:
-        bias = mask
+        bias = F.pad(mask, (0, raw.shape[3] - mask.shape[-1]), value=-math.inf)
     j, i = torch.arange(raw.shape[3]), torch.arange(raw.shape[2])[:, None] + before
     if lengths is not None:
         ends = torch.tensor(lengths).reshape(-1, 1, 1, 1)
