@@ -43,7 +43,7 @@ def attentions() -> Iterator[Case]:
     yield from _attention("window", (q, k, v), {"left_window_size": 1, "right_window_size": 2})
     # The third query has its one key beyond the last.
     yield from _attention("self", (q, k[:, :, :2], v[:, :, :2]), {"left_window_size": 0})
-    yield from _attention("shortadded", (q, k, v, added[:, :4]))
+    yield from _attention("shortadded", (q, k[:, :, :3], v[:, :, :3], added[:, :2]))
     for mode in range(4):
         given = {"qk_matmul_output_mode": mode, "softcap": 2.0}
         yield from _attention(f"mode{mode}", (q, k, v, added), given, outputs=4)
