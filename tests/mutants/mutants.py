@@ -1,6 +1,6 @@
 """Make mistakes in every gradient rule and every pass, one at a time, and see that a test of the compiler fails.
 
-    python tests/mutants/mutants.py [--only WORD] [--every] [--jobs 2] [--most 1000] [--signs N] [TESTS ...]
+    python tests/mutants/mutants.py [--only WORD,...] [--every] [--jobs 2] [--most 1000] [--signs N] [TESTS ...]
 
 Each mistake ("mutant") is tried in a process of its own, forked after the tests were collected, with the tests that run
 the changed line; the first that fails has caught it. A mutant that none of them catches is either listed, with a proof
@@ -241,7 +241,8 @@ class Mutation:
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         options = self.options
-        chosen = [target for target in targets() if options.only in f"{target.module} {target.name}"]
+        words = options.only.split(",")
+        chosen = [each for each in targets() if any(word in f"{each.module} {each.name}" for word in words)]
         wanted = [(target, mutant) for target in chosen for mutant in target.mutants(options.every)]
         if options.signs:
             wanted = self._signs(wanted, session)
@@ -347,7 +348,7 @@ def equivalents() -> dict[tuple[str, str, str, str], str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", metavar="WORD", help="functions whose module or name has this in it")
+    parser.add_argument("--only", default="", metavar="WORD,...", help="functions whose module or name has one of these")
     parser.add_argument("--every", action="store_true", help="all mistakes in passes, not one of each kind a function")
     parser.add_argument("--signs", type=int, metavar="N", help="only N wrong signs of cotangents, each in one rule")
     parser.add_argument("--jobs", type=int, default=2)
