@@ -168,8 +168,6 @@ def _reachable(queries: Dim, keys: Dim, past: Dim, lengths: Value | None, reach:
 
     Query i stands at i + offset among the keys: past the earlier ones, or at the end of the valid ones.
     """
-    if lengths is None and reach == (-1, -1):
-        return []
     column = counted(keys)
     found: list[Value] = []
     row = private.ReshapeTo(counted(queries), shape=(queries, 1))

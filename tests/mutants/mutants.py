@@ -348,7 +348,7 @@ def equivalents() -> dict[tuple[str, str, str, str], str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", metavar="WORD,...", help="functions whose module or name has one of these")
+    parser.add_argument("--only", default="", metavar="WORD,...", help="functions with one of these in their names")
     parser.add_argument("--every", action="store_true", help="all mistakes in passes, not one of each kind a function")
     parser.add_argument("--signs", type=int, metavar="N", help="only N wrong signs of cotangents, each in one rule")
     parser.add_argument("--jobs", type=int, default=2)
