@@ -39,7 +39,7 @@ def attentions() -> Iterator[Case]:
     yield from _attention("short", (q, k, v, truth[..., :4]))
     yield from _attention("added", (q, k, v, added), {"softcap": 1.5, "is_causal": 1})
     yield from _attention("past", (q, k, v, None, *past), {"is_causal": 1}, outputs=3)
-    yield from _attention("lengths", (q, k, v, None, None, None, lengths), {"is_causal": 1})
+    yield from _attention("lengths", (q, k, v, None, None, None, lengths), {"is_causal": 1}, symbolic={3: "S"})
     yield from _attention("ends", (q, k, v, None, None, None, lengths))
     yield from _attention("window", (q, k, v), {"left_window_size": 1, "right_window_size": 2})
     # The third query has its one key beyond the last.
