@@ -61,9 +61,7 @@ define("InstanceNormalization", _instance_norm)
 
 @composed("InstanceNormalization", kernels=("f32",))
 def _(node: Node, x: Value, scale: Value, shift: Value, *, epsilon: float = 1e-5) -> Any:
-    rows = (*x.shape[:2], product(x.shape[2:]))
-    normal = _standardized(private.ReshapeTo(wide(x), shape=rows), epsilon)
-    normal = as_type(private.ReshapeTo(normal, shape=x.shape), x.dtype)
+    normal = as_type(_standardized(wide(x), epsilon), x.dtype)
     return private.PerChannel(normal, scale, shift, axes=(1,))
 
 

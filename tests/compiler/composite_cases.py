@@ -94,6 +94,9 @@ def losses() -> Iterator[Case]:
                     yield Case(name, (draw(22, *shape), marked, weights), given,
                                lambda x, t, w, given=given, inner=inner: _nll(x, t, w, given, inner),
                                label=kind)  # fmt: skip
+    marked, given = np.array([0, -100, 0, 0, -100]), {"reduction": "sum", "ignore_index": -100}
+    yield Case("NegativeLogLikelihoodLoss", (draw(22, 5, 1), marked, None), given,
+               lambda x, t, w, given=given: _nll(x, t, w, given, None), label="single")  # fmt: skip
     target = np.array([0, 3, 1, 2, 1], np.int32)
     yield Case("SoftmaxCrossEntropyLoss", (draw(22, 5, 4), target, weight), {},
                lambda x, t, w: [_nll(x, t, w, {}, 1), F.log_softmax(x, 1)], outputs=2, label="both")  # fmt: skip

@@ -153,6 +153,32 @@ def test_a_length_known_at_run_time_has_values_and_no_gradient(name: str) -> Non
         differentiate(asked)
 
 
+@pytest.mark.parametrize("p", [1, 2])
+def test_a_row_of_zeros_stays_what_it_is(p: int) -> None:
+    """As ONNX Runtime's own kernel has it, which divides by no norm of 0."""
+    rows = np.array([[0.0, 0.0, 0.0], [1.0, -2.0, 0.5]])
+    builder = Builder()
+    with builder:
+        graph = builder.graph("g", {"y": op.LpNormalization(builder.input("x", Type("f64", (2, 3))), p=p)})
+    found = evaluate(graph, {"x": rows})["y"]
+    assert not found[0].any() and np.allclose(np.linalg.norm(found[1], p), 1)
+    with Builder() as narrow_builder:
+        y = op.LpNormalization(narrow_builder.input("x", Type("f32", (2, 3))), p=p)
+        single = narrow_builder.graph("g", {"y": y})
+    np.testing.assert_allclose(on_runtime(lower(single), {"x": narrow(rows)})[0], found, rtol=1e-6)
+
+
+def test_no_turns_of_linear_attention_leave_its_state() -> None:
+    q, k, v, past = (np.ones(shape) for shape in ((2, 0, 8), (2, 0, 8), (2, 0, 6), (2, 2, 4, 3)))
+    given = {"q": q, "k": k, "v": v, "past": past}
+    with Builder() as builder:
+        values = [builder.input(key, Type("f64", array.shape)) for key, array in given.items()]
+        y, state = op.LinearAttention(*values, q_num_heads=2, kv_num_heads=2, update_rule="linear", outputs=2)
+        graph = builder.graph("g", {"y": y, "state": state})
+    found = evaluate(graph, given)
+    assert found["y"].shape == (2, 0, 6) and (found["state"] == past).all()
+
+
 @pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM"])
 def test_a_sequence_of_no_steps_hands_its_state_on(name: str) -> None:
     x, w, r, b, h, c = sequence_cases.weights(name, length=0)
