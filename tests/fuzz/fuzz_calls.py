@@ -34,7 +34,7 @@ FITTING: dict[str, Sequence[str]] = {
     "floats": ("x", "p", "q", "s", "e"), "integers": ("i", "c"), "mask": ("m", "m[:, 0]", "m[0, 0]"),
     "axis": ("-1", "0", "1", "2", "B"), "axes": ("-1", "0", "[0, 1]", "B"), "extent": ("0", "3", "B"),
     "folds": ("2", "5"), "record": ('"a"',), "portion": ("0.1", "3"), "character": ('","',), "picture": ('"a.png"',),
-    "path": ('"a.csv"', '"b"'),
+    "path": ('"a.csv"', '"b"'), "direction": ("lowest(dev.loss)", "highest(dev.acc)"),
     "extents": ("[B, 4]", "[2, 2]", "[4, B]", "[]"),
     "element": ('"f32"', '"i64"', '"bool"', '"bf16"'),
 }  # fmt: skip
