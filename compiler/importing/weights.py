@@ -55,8 +55,9 @@ def _read(
         if key in functions and key not in known:
             inside = _read(functions[key].node, functions, known)  # functions do not call themselves: the reader looked
             known[key] = tuple(i for i, name in enumerate(functions[key].input) if name in inside)
-        read = known.get(key) or (*_READ.get(node.op_type, ()), *_SIZES.get(node.op_type, ()))
-        found.update(node.input[index] for index in read if index < len(node.input))
+        own = (*_READ.get(node.op_type, ()), *_SIZES.get(node.op_type, ()))
+        # A function may have an operator's name, and read nothing.
+        found.update(node.input[index] for index in known.get(key, own) if index < len(node.input))
     return found
 
 

@@ -187,3 +187,13 @@ def test_what_a_function_reads_is_a_constant() -> None:
     whole = model([scales, call], {"x": ("float", [1, 2, 3, 4])}, ("y",), functions=[function], opsets={"own": 1})
     loaded = of_model(whole)
     assert not loaded.weights and loaded.graph.outputs["y"].shape == (1, 2, 6, 8)
+
+
+def test_a_function_with_an_operator_s_name_reads_what_its_body_reads() -> None:
+    """`Clip` of a domain of its own adds its second input: that is a weight, not a bound."""
+    body = [N("Add", ["a", "b"], ["c"])]
+    function = helper.make_function("own", "Clip", ["a", "b"], ["c"], body, [helper.make_opsetid("", 21)])
+    call = N("Clip", ["x", "bias"], ["y"], domain="own")
+    held = {"bias": np.ones(3, np.float32)}
+    whole = model([call], {"x": ("float", ["N", 3])}, ("y",), constants=held, functions=[function], opsets={"own": 1})
+    assert list(of_model(whole).weights) == ["bias"]
