@@ -14,9 +14,9 @@ from dlc.dsl.automaton import Failure, drive
 from dlc.dsl.declarations import FOLLOWERS, Segment
 from dlc.dsl.diagnostics import Diagnostic, Edit, Label, nearest
 from dlc.dsl.grammar import grammar
-from dlc.dsl.habits import COMMENTS, habit, over
+from dlc.dsl.habits import habit, over
 from dlc.dsl.syntax_errors import Mistake, keyed
-from dlc.dsl.tokens import END, Token, end_token
+from dlc.dsl.tokens import COMMENTS, END, Token, end_token
 
 _STATEMENTS = ("INPUT", "PARAM", "STATE", "NEXT", "RETURN", "YIELD", "RAGGED", "FREEZE", "LOAD", "ASSERT")
 _OTHER_NAMES = {"input": "x", "param": "weight", "state": "situation", "next": "following", "return": "result"}

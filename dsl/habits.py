@@ -9,9 +9,8 @@ from dlc.dsl.ast import Span
 from dlc.dsl.automaton import Failure
 from dlc.dsl.declarations import FOLLOWERS
 from dlc.dsl.diagnostics import Diagnostic, Edit, Label
-from dlc.dsl.tokens import Token
+from dlc.dsl.tokens import COMMENTS, Token
 
-COMMENTS = "comments begin with `#`"
 NO_BRANCH = "there is no `if` statement"
 CHOICES = "a choice is an expression: `y = a if c else b`, and of stages `x -> (f if c else g)`"
 _BEFORE_NAMES = (*FOLLOWERS, "on", "as", "input", "param", "state", "next", "return")

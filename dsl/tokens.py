@@ -28,7 +28,7 @@ _WORDS_OF_OTHER_LANGUAGES = {
     "\N{MULTIPLICATION SIGN}": "products are written with `*`",
     "\N{NO-BREAK SPACE}": "this is a no-break space; type an ordinary one",
 }
-_QUOTED = 'three quotes begin no comment'
+COMMENTS = "comments begin with `#`"
 _BAD_RUN = re.compile(r"'[^'\n]*'?|\"[^\n]*|[^\x00-\x7f]+|(.)\1*", re.DOTALL)
 
 
@@ -62,6 +62,8 @@ def tokenize(text: str, file: str) -> tuple[list[Token], list[Comment], list[Dia
     wrong: list[Diagnostic] = []
     line, line_start, at, end = 1, 0, 0, len(text)
     first = True
+    opening: Token | None = None  # the first of the line
+    prose = 0  # where a comment in another language's manner ends: what is strange in it is no news
     while at < end:
         found = match(text, at)
         kind = found.lastgroup if found else BAD
@@ -80,10 +82,16 @@ def tokenize(text: str, file: str) -> tuple[list[Token], list[Comment], list[Dia
             comments.append(Comment(piece.rstrip(), span, piece.startswith("##"), first))
             continue
         token = Token(kind or BAD, piece, span, words.get(piece), first)
+        opening = token if first or opening is None else opening
         first = False
-        complaint = _complaint(token, text.startswith('"""', at - len(piece) - 2))
+        complaint = _complaint(token)
         if complaint:
-            if complaint.message != _QUOTED or all(each.message != _QUOTED for each in wrong):  # the end is no news
+            start = at - len(piece)
+            if at > prose:
+                if kind == BAD and text.startswith('"""', start - 2):
+                    complaint, prose = _quoted(token), text.find('"""', start + 1) + 3
+                elif kind == BAD and opening.text == "//":
+                    complaint, prose = _slashed(opening), _line_end(text, start)
                 wrong.append(complaint)
             token.type = BAD
         elif token.word:
@@ -105,14 +113,18 @@ def end_token(tokens: list[Token], file: str) -> Token:
     return Token(END, "", Span(file, last.end_line, last.end_column, last.end_line, last.end_column), None, False)
 
 
+def _line_end(text: str, at: int) -> int:
+    found = text.find("\n", at)
+    return found if found >= 0 else len(text)
+
+
 def _bad_run(text: str, at: int) -> str:
     found = _BAD_RUN.match(text, at)
     assert found is not None
     return found.group()
 
 
-def _complaint(token: Token, quoted: bool) -> Diagnostic | None:
-    """What is wrong with the token; `quoted` if it is the third of three quotes."""
+def _complaint(token: Token) -> Diagnostic | None:
     kind, text, span = token.type, token.text, token.span
     if kind == "INT" and len(text.replace("_", "").lstrip("0")) > MAX_DIGITS:
         return Diagnostic("E0104", "this number is too large", Label(span, f"more than {MAX_DIGITS} digits"))
@@ -120,10 +132,19 @@ def _complaint(token: Token, quoted: bool) -> Diagnostic | None:
         return Diagnostic("E0104", "this number is too large", Label(span, "beyond what a float64 holds"))
     if kind == "STRING" and "\\" in text:
         return next(_bad_escapes(token), None)
-    if kind == BAD and quoted:
-        here = Span(span.file, span.line, span.column - 2, span.line, span.column + 1)
-        return Diagnostic("E0103", _QUOTED, Label(here, "write `#`"), help="comments begin with `#`, on each line")
     return _strange(token) if kind == BAD else None
+
+
+def _quoted(third: Token) -> Diagnostic:
+    """The third of three quotes is alone, for the first two are a string."""
+    span = third.span
+    here = Span(span.file, span.line, span.column - 2, span.line, span.column + 1)
+    message = "three quotes begin no comment"
+    return Diagnostic("E0103", message, Label(here, "write `#`"), help=f"{COMMENTS}, on each line")
+
+
+def _slashed(opening: Token) -> Diagnostic:
+    return Diagnostic("E0118", "`//` begins no comment", Label(opening.span, "write `#`"), help=COMMENTS)
 
 
 def _bad_escapes(token: Token) -> Iterator[Diagnostic]:

@@ -25,6 +25,9 @@ from dlc.dsl.parser import parse
         ("net n { y = x /* it */ return y }", "`/*` begins no comment", (1, 15, 17), "comments begin with `#`"),
         ('net n {\n """it"""\n return x }', '`"""` begins no comment', (2, 2, 5), "comments begin with `#`"),
         ('"""\na net\n"""\nnet n { }', "three quotes begin no comment", (1, 1, 4), "comments begin with `#`"),
+        ('"""\nit isn\'t\n"""\nnet n { }', "three quotes begin no comment", (1, 1, 4), "comments begin with `#`"),
+        ("// it isn't\nnet n { }", "`//` begins no comment", (1, 1, 3), "comments begin with `#`"),
+        ("net n {\n y = x\n // isn't `one`!\n return y }", "`//` begins no comment", (3, 2, 4), "begin with `#`"),
         ("net n {\n y = x -> relu\n if x > 3 { return y }\n}", "there is no `if`", (3, 2, 4), "`y = a if c else b`"),
         ("net n {\n if x > 3:\n return y }", "there is no `if`", (2, 2, 4), "`y = a if c else b`"),
         ("net n {\n y = x -> relu\n if z else w }", "a choice cannot begin", (3, 2, 4), "`y = a if c else b`"),
@@ -52,6 +55,17 @@ def test_a_difference_is_no_name(text: str) -> None:
     with pytest.raises(SourceError) as caught:
         parse(text, "x.net")
     assert "a name has no" not in str(caught.value)
+
+
+def test_what_follows_a_comment_of_another_language_is_looked_at() -> None:
+    with pytest.raises(SourceError) as caught:
+        parse('"""\nit isn\'t\n"""\n// isn\'t\nlet a = \'b\'\n"""', "x.net")
+    assert [(each.code, each.primary.span.line) for each in caught.value.diagnostics] == [
+        ("E0103", 1),
+        ("E0118", 4),
+        ("E0102", 5),
+        ("E0103", 6),
+    ]
 
 
 def test_a_graph_without_its_file_is_no_habit() -> None:
