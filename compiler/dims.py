@@ -323,6 +323,14 @@ def stretched(*dims: Dim) -> Dim:
     return _of_atom(Stretched(tuple(sorted((size for size in sizes if isinstance(size, Polynomial)), key=str))))
 
 
+def at_least(dim: Dim, least: int) -> bool:
+    """Whether a dimension is never below a number, all names in it being sizes, 0 or more."""
+    if isinstance(dim, int):
+        return dim >= least
+    constant = sum(coefficient for monomial, coefficient in dim.terms if not monomial)
+    return constant >= least and all(coefficient > 0 for monomial, coefficient in dim.terms if monomial)
+
+
 def sizes_of(dim: Dim) -> tuple[Dim, ...]:
     """The sizes that a dimension is stretched from; itself if it is not."""
     atom = dim.terms[0][0][0][0] if isinstance(dim, Polynomial) and dim.terms[0][0] else None
@@ -385,7 +393,7 @@ def _of_atom(atom: Atom) -> Polynomial:
 
 
 __all__ = [
-    "Atom", "Dim", "Monomial", "Polynomial", "Quotient", "Shape", "Stretched", "is_unknown", "is_unnumbered",
-    "multiples", "product", "quotient", "sizes_of", "solved", "stretched", "substitute", "supposing", "symbol",
-    "symbols", "unknown",
+    "Atom", "Dim", "Monomial", "Polynomial", "Quotient", "Shape", "Stretched", "at_least", "is_unknown",
+    "is_unnumbered", "multiples", "product", "quotient", "sizes_of", "solved", "stretched", "substitute", "supposing",
+    "symbol", "symbols", "unknown",
 ]  # fmt: skip

@@ -166,10 +166,15 @@ def reason(error: Exception) -> str:
     """Why ONNX Runtime could not run a model; of an assertion in it that does not hold, which, and the sizes."""
     text = str(error)
     asserted = re.search(r"Name:'/assert (.+): (.+)/Reshape'", text)
+    sliced = re.search(r"Name:'/slice (.+?)(?: \(\d+\))?/Reshape'", text)
     shape = re.search(r"Input shape:\{([-\d,]*)\}", text)
-    if asserted is None or shape is None:
+    if shape is None or (asserted is None and sliced is None):
         return text
-    return f"the assertion {asserted[1]} does not hold: {asserted[2]} is [{shape[1].replace(',', ', ')}]"
+    sizes = f"[{shape[1].replace(',', ', ')}]"
+    if sliced is not None:
+        return f"the slice {sliced[1]}: it gives {sizes}"
+    assert asserted is not None
+    return f"the assertion {asserted[1]} does not hold: {asserted[2]} is {sizes}"
 
 
 def versions(device: Device, threads: int) -> dict[str, str]:

@@ -248,6 +248,14 @@ def unary(symbol: str, operand: Any) -> Any:
     return -operand if symbol == "-" else operand
 
 
+def whole(value: Any, what: str) -> int:
+    """A compile-time integer; raises Problem."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        code = "E0306" if isinstance(value, Value | Polynomial) else "E0302"
+        raise Problem(code, f"{what} wants an integer that is known while compiling", f"this is {describe(value)}")
+    return value
+
+
 def truth(value: Any) -> bool:
     """A compile-time truth value; raises Problem."""
     if isinstance(value, bool):

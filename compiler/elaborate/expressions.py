@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from dlc.compiler.build import ints, op
 from dlc.compiler.elaborate import calls, instances, stages
-from dlc.compiler.elaborate.arithmetic import COMPARE, binary, shown, tensor, truth, unary
+from dlc.compiler.elaborate.arithmetic import COMPARE, binary, shown, tensor, truth, unary, whole
 from dlc.compiler.elaborate.context import DEPTH_LIMIT, Elaborator, Frame
 from dlc.compiler.elaborate.entities import POISON, Binding, Direction, Instance, Place, Poison, Scope, describe
+from dlc.compiler.elaborate.indexing import index_tensor
 from dlc.compiler.elaborate.names import find, package, unknown
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.elaborate.successors import misnamed
 from dlc.compiler.graph import Value
 from dlc.compiler.registry import IllTyped
-from dlc.compiler.types import Dim, Polynomial
 from dlc.dsl import ast
 from dlc.dsl.diagnostics import Label, nearest
+from dlc.dsl.printer import source
 
 DOING = {
     "+": "adding", "-": "subtracting", "*": "multiplying by", "/": "dividing by", "//": "dividing by",
@@ -234,14 +234,6 @@ def listed(value: Any, what: str) -> list[Any]:
     raise Problem("E0302", f"{what} is a list", f"this is {describe(value)}")
 
 
-def whole(value: Any, what: str) -> int:
-    """A compile-time integer; raises Problem."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        code = "E0306" if isinstance(value, Value | Polynomial) else "E0302"
-        raise Problem(code, f"{what} wants an integer that is known while compiling", f"this is {describe(value)}")
-    return value
-
-
 def _item(e: Elaborator, expr: ast.Item, frame: Frame) -> Any:
     target = evaluate(e, expr.target, frame)
     index: list[Any] = []
@@ -260,7 +252,7 @@ def _item(e: Elaborator, expr: ast.Item, frame: Frame) -> Any:
     if target is POISON or any(each is POISON for each in flat):
         return POISON
     if isinstance(target, Value):
-        return index_tensor(target, index)
+        return index_tensor(e, target, index, source(expr))
     if isinstance(target, list | tuple | range):
         if len(index) != 1:
             raise Problem("E0302", "a list has one index")
@@ -273,70 +265,4 @@ def _item(e: Elaborator, expr: ast.Item, frame: Frame) -> Any:
     raise Problem("E0208", f"{describe(target)} has no items")
 
 
-def index_tensor(x: Value, index: list[Any]) -> Value:
-    """`x[...]` with integers, slices, `none` for a new axis, `...`, and i64 tensors that select; raises Problem."""
-    used = sum(each is not None and each is not ... for each in index)
-    if used > x.type.rank:
-        raise Problem("E0301", f"{used} indices for {x.type}")
-    if ... not in [each for each in index if not isinstance(each, Value)]:
-        index = [*index, ...]
-    dots = next(i for i, each in enumerate(index) if each is ...)
-    index = [*index[:dots], *[slice(None)] * (x.type.rank - used), *index[dots + 1 :]]
-    starts, ends, steps, axes = [], [], [], []
-    dropped, added, gathers = [], [], []
-    axis = 0
-    for position, each in enumerate(index):
-        if each is None:
-            added.append(position)
-            continue
-        if isinstance(each, Value):
-            if each.dtype not in ("i64", "i32"):
-                raise Problem("E0302", "an index is an integer", f"this is {each.type}")
-            gathers.append((axis, position, each))
-        elif isinstance(each, slice):
-            if each != slice(None):
-                low, high, step = _bounds(each, x.shape[axis])
-                starts.append(low)
-                ends.append(high)
-                steps.append(step)
-                axes.append(axis)
-        else:
-            at = whole(each, "an index")
-            size = x.shape[axis]
-            if isinstance(size, int) and not -size <= at < size:
-                raise Problem("E0303", f"there is no index {at}", f"axis {axis} of {x.type} has {size}")
-            starts.append(at)
-            ends.append(at + 1 if at != -1 else 2**62)
-            steps.append(1)
-            axes.append(axis)
-            dropped.append((axis, position))
-        axis += 1
-    if axes:
-        x = op.Slice(x, ints(*starts), ints(*ends), ints(*axes), ints(*steps))
-    if len(gathers) > 1:
-        raise Problem("E0303", "one tensor index at a time", help="index twice")
-    for at, _, each in gathers:
-        if each.type.rank != 1 and (added or dropped):
-            raise Problem("E0303", "a tensor index of rank 1 goes with others; this one has another rank")
-        x = op.Gather(x, each, axis=at)
-    if dropped:
-        x = op.Squeeze(x, ints(*(axis for axis, _ in dropped)))
-    if added:
-        gone = [position for _, position in dropped]
-        x = op.Unsqueeze(x, ints(*(position - sum(g < position for g in gone) for position in added)))
-    return x
-
-
-def _bounds(part: slice, size: Dim) -> tuple[int, int, int]:
-    step = 1 if part.step is None else whole(part.step, "a step")
-    if step == 0:
-        raise Problem("E0303", "a step of 0")
-    low = (0 if step > 0 else -1) if part.start is None else whole(part.start, "where a slice starts")
-    if part.stop is None or part.stop == size:
-        high = 2**62 if step > 0 else -(2**62)
-    else:
-        high = whole(part.stop, "where a slice ends")
-    return low, high, step
-
-
-__all__ = ["destructure", "evaluate", "index_tensor", "listed", "shown", "tensor", "whole"]
+__all__ = ["destructure", "evaluate", "listed", "shown", "tensor", "whole"]

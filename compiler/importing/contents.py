@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from dlc.compiler.build import current, ints, op, private
+from dlc.compiler.dims import at_least
 from dlc.compiler.graph import Node, Value
 from dlc.compiler.types import Array, Dim, Polynomial, is_unknown, numpy_dtype, product, quotient, symbols
 
@@ -99,14 +100,6 @@ def _pairwise(combine: Callable[[Dim, Dim], Dim | None]) -> Callable[[Node, list
         return total
 
     return rule
-
-
-def at_least(dim: Dim, least: int) -> bool:
-    """Whether a dimension is never below a number, all names in it being sizes, 0 or more."""
-    if isinstance(dim, int):
-        return dim >= least
-    constant = sum(coefficient for monomial, coefficient in dim.terms if not monomial)
-    return constant >= least and all(coefficient > 0 for monomial, coefficient in dim.terms if monomial)
 
 
 def equal(a: Dim, b: Dim) -> int | None:
@@ -254,4 +247,4 @@ def symbolic(dims: Sequence[Dim]) -> bool:
     return any(isinstance(dim, Polynomial) for dim in dims)
 
 
-__all__ = ["Shapes", "at_least", "equal", "symbolic"]
+__all__ = ["Shapes", "equal", "symbolic"]

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dlc.compiler.build import Builder, current, private
+from dlc.compiler.dims import at_least
 from dlc.compiler.graph import Graph, Value
 from dlc.compiler.importing import control, functions, sequences
 from dlc.compiler.importing.attributes import plain_attributes
-from dlc.compiler.importing.contents import Shapes, at_least, symbolic
+from dlc.compiler.importing.contents import Shapes, symbolic
 from dlc.compiler.importing.errors import BadModel, Reason, Refused
 from dlc.compiler.importing.hints import NOTHING, declared
 from dlc.compiler.importing.scope import Found, Scope, refuse

@@ -89,3 +89,9 @@ def test_step_decay_is_told_one_of_two_things() -> None:
     for call in ("step_decay(step, 0.1)", "step_decay(step, 0.1, every=3, at=[4])"):
         found = mistake(call, step=np.float64(0))
         assert found.code == "E0311" and "`every`, or else `at`" in found.message
+
+
+@pytest.mark.parametrize("call", ["cosine(step, 0.1)", "linear_decay(step, 0.1, warmup=3)"])
+def test_a_fall_says_how_long_it_takes(call: str) -> None:
+    found = mistake(call, step=np.float64(0))
+    assert found.code == "E0311" and "`total=steps`" in found.message
