@@ -65,6 +65,9 @@ REFUSED: dict[str, tuple[int, str, str]] = {
     "x.nothing": (9, "E0208", "f32[B, 4] has no parts"),
     "uniform(-1)": (15, "E0303", "`a` of `uniform` wants a number above 0"),
     'einsum("ij,jk", x, x)': (7, "E0302", "`einsum` ends with its pattern"),
+    "x -> Linear(units=3, 4)": (28, "E0205", "an argument without a name after one with a name"),
+    "concat(axis=0, [x, x])": (22, "E0205", "an argument without a name after one with a name"),
+    "relu(x) -> Linear(3, bias=false, 4)": (40, "E0205", "an argument without a name after one with a name"),
     'abs("a")': (7, "E0302", "`abs` wants a tensor"),
     "exp(n)": (7, "E0302", "`exp` wants floats"),
 }
@@ -133,6 +136,7 @@ KEYS: dict[tuple[str, str], tuple[str, str]] = {
     ("data", "dev = fold(train, 0, of=true)"): ("E0302", "`of` of `fold` wants an integer"),
     ("data", "dev = fold(train, 0, of=2, by=3)"): ("E0302", "`by` of `fold` wants the name of a record"),
     ("data", "dev = holdout(5)"): ("E0205", "`holdout` takes examples away from an earlier split"),
+    ("data", "dev = holdout(train, seed=1, 0.1)"): ("E0205", "an argument without a name after one with a name"),
     ("data", "dev = holdout(dew, 5)"): ("E0201", "this data section has nothing called `dew`"),
     ("data", "dev = brest_cancer()"): ("E0602", "nothing reads data by the name `brest_cancer`"),
 }
