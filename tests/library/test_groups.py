@@ -164,3 +164,23 @@ def test_the_optimizer_of_a_group_has_its_own_shared_states() -> None:
     found = rates(inner, steps=2)
     assert found["line.one.weight"] == pytest.approx((0.8**2, 0), abs=1e-9)
     assert found["line.one.bias"] == pytest.approx((0.5**2, 0), abs=1e-9)
+
+
+# ------------------------------------------------------------------------------------------------ mistakes
+
+
+@pytest.mark.parametrize(("keys", "message"), [
+    (OUTER.format("lr_scale = 0.5") + OUTER.format("weight_decay = 0.1"), "`group line.one` is given twice"),
+    (OUTER.format("lr_scale = 0.5 lr_scale = 0.2"), "`lr_scale` is given twice"),
+    (OUTER.format("optimizer = SGD(lr=1) optimizer = SGD(lr=2)"), "`optimizer` is given twice"),
+])  # fmt: skip
+def test_a_group_and_its_keys_are_given_once(keys: str, message: str) -> None:
+    [found] = problems(keys)
+    assert (found.code, found.message) == ("E0202", message)
+
+
+def test_a_group_of_frozen_weights_is_warned_of() -> None:
+    [found] = problems("  freeze line.one\n" + OUTER.format("lr_scale = 0.5"))
+    assert (found.code, found.severity) == ("W0402", "warning")
+    assert found.message == "`group line.one` changes nothing: all its weights are frozen"
+    assert problems("  freeze line.one.weight\n" + OUTER.format("lr_scale = 0.5")) == []
