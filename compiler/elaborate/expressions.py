@@ -336,6 +336,10 @@ def _bounds(part: slice, size: Dim) -> tuple[int, int, int]:
         high = 2**62 if step > 0 else -(2**62)
     else:
         high = whole(part.stop, "where a slice ends")
+    if isinstance(size, int) and size and not range(size)[part]:
+        bounds = (part.start, part.stop) if part.step is None else (part.start, part.stop, step)
+        written = ":".join("" if each is None else f"{each}" for each in bounds)
+        raise Problem("E0303", f"`{written}` selects nothing", f"the axis has {size}")
     return low, high, step
 
 
