@@ -213,17 +213,8 @@ def _next(e: Elaborator, statement: ast.Next, frame: Frame) -> None:
         return
     for bind in statement.binds:
         address = frame.owner.parameters.get(bind.name.text)
-        binding = frame.scope.find(bind.name.text)
-        if address is None and binding is not None and binding.value is POISON:
-            continue  # its own mistake has been told
         if address is None:
-            guess = nearest(bind.name.text, frame.owner.parameters)
-            raise Problem(
-                "E0201",
-                f"no state here is called `{bind.name.text}`",
-                f"did you mean `{guess}`?" if guess else "",
-                span=bind.name.span,
-            )
+            continue  # the state's own mistake has been told, or that there is none
         value = expressions.evaluate(e, bind.value, frame)
         if value is POISON:
             continue

@@ -75,19 +75,27 @@ def apply(
 
 def arguments(e: Elaborator, args: tuple[ast.Arg, ...], frame: Frame) -> tuple[list[Any], dict[str, Any]]:
     """The written arguments' values; a name given twice raises Problem."""
+    in_order(args)
     positional: list[Any] = []
     named: dict[str, Any] = {}
     for arg in args:
         value = expressions.evaluate(e, arg.value, frame)
         if arg.name is None:
-            if named:
-                raise Problem("E0205", "an argument without a name after one with a name", span=arg.span)
             positional.append(value)
         elif arg.name.text in named:
             raise Problem("E0205", f"`{arg.name.text}` is given twice", span=arg.span)
         else:
             named[arg.name.text] = value
     return positional, named
+
+
+def in_order(args: tuple[ast.Arg, ...]) -> None:
+    """Arguments without a name come first: after a named one nobody could tell whose turn it is. Raises Problem."""
+    named = False
+    for arg in args:
+        if arg.name is None and named:
+            raise Problem("E0205", "an argument without a name after one with a name", span=arg.span)
+        named |= arg.name is not None
 
 
 def bind(
@@ -104,6 +112,7 @@ def bind(
 
     Arguments are evaluated in `frame`, defaults in `home`; an instance made in an argument belongs to `place`.
     """
+    in_order(args)
     scope = home.scope
     known = {each.name.text: each for each in declared}
     given: dict[str, ast.Span] = {}
@@ -240,6 +249,7 @@ def _builtin(
 ) -> Any:
     """Call a function of the library that is written in Python, its arguments checked against its signature."""
     takes = signature(function)
+    in_order(args)
     part = "part" in takes.known
     positional: list[Any] = list(first)
     named: dict[str, Any] = {}
@@ -248,8 +258,6 @@ def _builtin(
     for arg in args:
         value = expressions.evaluate(e, arg.value, frame, part=part)
         if arg.name is None:
-            if named:
-                raise Problem("E0205", "an argument without a name after one with a name", span=arg.span)
             positional.append(value)
             spans.append(arg.span)
         elif arg.name.text not in takes.by_name and not takes.extra:

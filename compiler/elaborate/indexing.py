@@ -77,7 +77,7 @@ def _cut(e: Elaborator, x: Value, bounds: tuple[list[int], ...], said: str) -> V
     tells stops a run in which they are not there, in any runtime."""
     given = [ints(*each) for each in bounds]
     counts = {axis: count for axis, _, _, count in windows(x.type, [tuple(each) for each in bounds])}
-    needed = {axis: _reach(*reached) for *reached, axis in zip(*bounds[:3], strict=True)}
+    needed = {axis: _reach(start, end, step) for start, end, axis, step in zip(*bounds, strict=True)}
     for axis, wanted in needed.items():
         size = x.shape[axis]
         if isinstance(size, int) and wanted > size:
@@ -97,10 +97,10 @@ def _inside(size: Dim, needed: int) -> bool:
     return isinstance(size, int) or at_least(size, needed)
 
 
-def _reach(start: int, end: int) -> int:
+def _reach(start: int, end: int, step: int) -> int:
     """How many places there must be for the bounds of a slice to lie inside; 1 and 0 are taken to be there."""
-    reached = [-start if start < 0 else start + 1, -end if end < 0 else end]
-    return max((each for each in reached if 1 < each < _FAR), default=0)
+    first = -start if start < 0 else start if step > 0 else start + 1
+    return max((each for each in (first, abs(end)) if 1 < each < _FAR), default=0)
 
 
 def _bounds(part: slice, size: Dim) -> tuple[int, int, int]:
@@ -112,4 +112,7 @@ def _bounds(part: slice, size: Dim) -> tuple[int, int, int]:
         high = _FAR if step > 0 else -_FAR
     else:
         high = whole(part.stop, "where a slice ends")
+        if part.start is not None and (part.start < 0) == (high < 0) and (high - part.start) * step < 0:
+            written = ":".join(f"{each}" for each in (part.start, part.stop, part.step) if each is not None)
+            raise Problem("E0303", f"`{written}` selects nothing", "of any size")
     return low, high, step

@@ -17,6 +17,7 @@ from dlc.compiler.elaborate.entities import (
     snake,
 )
 from dlc.compiler.elaborate.problems import Application, Problem
+from dlc.compiler.elaborate.successors import misnamed
 from dlc.compiler.graph import Value
 from dlc.dsl import ast
 
@@ -86,14 +87,17 @@ def apply(
 
 
 def _body(e: Elaborator, instance: Instance, values: list[Any], named: dict[str, Any], span: ast.Span) -> Any:
+    declared: ast.Block | ast.Net
     if instance.template is not None:
-        block, module = instance.template.block, instance.template.module
-        body: Any = block.body
-        returns, declared_at = block.returns, block.span
+        declared, module = instance.template.block, instance.template.module
+        returns = declared.returns
     else:
         assert instance.net is not None
-        module = next(m for m in (e.program.main, *e.program.modules.values()) if instance.net in m.source.declarations)
-        body, returns, declared_at = instance.net.body, (), instance.net.span
+        declared, returns = instance.net, ()
+        module = next(m for m in (e.program.main, *e.program.modules.values()) if declared in m.source.declarations)
+    for problem in misnamed(declared):
+        e.report.add(problem, declared.span)
+    body = declared.body
     scope = Scope(instance.settings)
     frame = Frame(module, scope, instance, instance.place)
     instance.inside, instance.dims = scope, frame.dims
@@ -104,10 +108,10 @@ def _body(e: Elaborator, instance: Instance, values: list[Any], named: dict[str,
         result = stages.chain(e, body, value, frame, whole_of=instance)
     else:
         inputs = _inputs(body, values, named, instance, span)
-        result = bodies.run(e, body, frame, inputs, declared_at)
-    for declared, each in zip(returns, result if isinstance(result, tuple) else (result,), strict=False):
+        result = bodies.run(e, body, frame, inputs, declared.span)
+    for wanted, each in zip(returns, result if isinstance(result, tuple) else (result,), strict=False):
         if isinstance(each, Value):
-            bodies.unify(e, declared, each, Frame(module, scope, instance, instance.place), "the result", span)
+            bodies.unify(e, wanted, each, Frame(module, scope, instance, instance.place), "the result", span)
     return result
 
 

@@ -10,11 +10,11 @@ from dlc.compiler.elaborate.arithmetic import LARGEST
 from dlc.compiler.elaborate.context import Elaborator, Frame
 from dlc.compiler.elaborate.entities import POISON, Binding, Direction, describe
 from dlc.compiler.elaborate.problems import Problem
-from dlc.compiler.elaborate.run import Group, Run
+from dlc.compiler.elaborate.run import Group, Run, holds
 from dlc.compiler.graph import Value
 from dlc.compiler.types import Type
 from dlc.dsl import ast
-from dlc.dsl.diagnostics import nearest
+from dlc.dsl.diagnostics import Label, nearest
 
 PRECISIONS = ("f32", "bf16", "f16")
 GROUP_KEYS = ("lr_scale", "weight_decay", "optimizer")
@@ -99,7 +99,7 @@ def _setting(key: str, value: Any, span: ast.Span) -> Any:
 def part(e: Elaborator, ref: ast.Reference, what: str) -> str:
     """The address that a reference names, which has to own weights; one that moves with the text gets a warning."""
     address = str(ref)
-    known = [name for name in e.parameters if name == address or name.startswith((address + ".", address + "["))]
+    known = [name for name in e.parameters if holds(address, name)]
     if not known and any(each.text == address for each in e.borrowed.values()):
         note = "its float tensors are its weights, but for those inside functions and the bodies of If, Loop and Scan"
         raise Problem("E0201", f"the graph `{address}` has no weights", "", span=ref.span, notes=(note,))
@@ -133,6 +133,11 @@ def group_of(e: Elaborator, section: ast.Section, frame: Frame, run: Run) -> Non
             "E0205", "a `group` says of which part: `group net.part { lr_scale = 0.1 }`", span=section.name.span
         )
     prefix = part(e, section.ref, "group")
+    first = next((each for each in run.groups if each.prefix == prefix), None)
+    if first is not None:
+        secondary = (Label(first.span, "the first"),)
+        raise Problem("E0202", f"`group {prefix}` is given twice", span=section.ref.span, secondary=secondary)
+    _check_learns(e, prefix, section.ref.span)
     given: dict[str, Any] = {}
     for statement in section.body:
         if not isinstance(statement, ast.Assign) or len(statement.names) != 1:
@@ -143,6 +148,8 @@ def group_of(e: Elaborator, section: ast.Section, frame: Frame, run: Run) -> Non
             label = f"did you mean `{guess}`?" if guess else ""
             notes = (f"there are {', '.join(f'`{key}`' for key in GROUP_KEYS)}",)
             raise Problem("E0207", f"a group has no key `{name.text}`", label, span=name.span, notes=notes)
+        if name.text in given:
+            raise Problem("E0202", f"`{name.text}` is given twice", span=name.span)
         if name.text == "optimizer":
             given[name.text] = statement.value
             continue
@@ -155,6 +162,14 @@ def group_of(e: Elaborator, section: ast.Section, frame: Frame, run: Run) -> Non
         given[name.text] = float(value)
     lr_scale, weight_decay, optimizer = (given.get(key) for key in GROUP_KEYS)
     run.groups.append(Group(prefix, lr_scale, weight_decay, optimizer, section.span))
+
+
+def _check_learns(e: Elaborator, prefix: str, span: ast.Span) -> None:
+    """Warn of a group that changes how frozen weights learn, and no others."""
+    weights = [name for name, each in e.parameters.items() if each.role == "parameter" and holds(prefix, name)]
+    if weights and all(e.is_frozen(name) for name in weights):
+        text = f"`group {prefix}` changes nothing: all its weights are frozen"
+        e.report.add(Problem("W0402", text, help="leave out the group, or do not `freeze` these"), span, "warning")
 
 
 def metrics_of(e: Elaborator, section: ast.Section, frame: Frame, run: Run) -> None:

@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from dlc.compiler.elaborate import expressions, instances
 from dlc.compiler.elaborate.arithmetic import binary
 from dlc.compiler.elaborate.context import Elaborator, Frame, Parameter
 from dlc.compiler.elaborate.entities import POISON, Instance, Place, Template, describe
 from dlc.compiler.elaborate.problems import Problem
-from dlc.compiler.elaborate.run import Group, Run
+from dlc.compiler.elaborate.run import Group, Run, holds
 from dlc.compiler.graph import Value
 from dlc.dsl import ast
 
 
+@dataclass(frozen=True)
 class Addresses:
-    """Where the states of an optimizer belong: `RUN.optimizer.PARAMETER.m`, and `RUN.optimizer.t` for shared ones."""
+    """Where the states of the `optimizer` of one weight belong: `RUN.optimizer.PARAMETER.m`, and for shared ones
+    `RUN.optimizer.t`, or `RUN.optimizer.PART.t` where a group changes a setting that the state reads."""
 
-    def __init__(self, prefix: str, parameter: str) -> None:
-        self.prefix = prefix
-        self.parameter = parameter
+    prefix: str
+    parameter: str
+    optimizer: Instance
+    groups: tuple[Group, ...]
 
     def address_of(self, owner: Instance, name: str) -> str:
-        if owner.template is not None and name in shared_states(owner.template.block):
-            return f"{self.prefix}.{name}"
-        return f"{self.prefix}.{self.parameter}.{name}"
+        shared = shared_states(owner.template.block) if owner.template is not None else {}
+        if name not in shared:
+            return f"{self.prefix}.{self.parameter}.{name}"
+        # The most specific part tells the set of settings: its weights are in the same groups, all of them.
+        parts = [each.prefix for each in self.groups if self._changes(each, owner, shared[name])]
+        return f"{self.prefix}.{max(parts, key=len)}.{name}" if parts else f"{self.prefix}.{name}"
+
+    def _changes(self, group: Group, owner: Instance, settings: set[str]) -> bool:
+        """May the group change one of these settings? A block inside the optimizer has its settings from there."""
+        return bool(group.changed and settings if owner is not self.optimizer else group.changed.keys() & settings)
 
 
-def shared_states(block: ast.Block) -> set[str]:
-    """The scalar states that depend on nothing but themselves and settings: one value serves every weight."""
+def shared_states(block: ast.Block) -> dict[str, set[str]]:
+    """The scalar states that depend on nothing but themselves and settings, and the settings that each depends on.
+
+    One value serves every weight for which these are the same.
+    """
     if not isinstance(block.body, tuple):
-        return set()
+        return {}
     values: dict[str, ast.Expr] = {}
     inputs: set[str] = set()
     states: dict[str, ast.Expr] = {}
@@ -55,7 +71,9 @@ def shared_states(block: ast.Block) -> set[str]:
                         waiting.append(values[ref.name])
         return seen
 
-    return {name for name in states if not reads(name) & (inputs | (states.keys() - {name}))}
+    settings = {setting.name.text for setting in block.params}
+    read = {name: reads(name) for name in states}
+    return {name: read[name] & settings for name in states if not read[name] & (inputs | (states.keys() - {name}))}
 
 
 def update(e: Elaborator, run: Run, weights: list[tuple[Parameter, Value]]) -> dict[str, Value]:
@@ -63,16 +81,13 @@ def update(e: Elaborator, run: Run, weights: list[tuple[Parameter, Value]]) -> d
     updated: dict[str, Value] = {}
     assert run.optimizer is not None and run.frame is not None
     for parameter, gradient in weights:
-        group = next((each for each in reversed(run.groups) if _holds(each.prefix, parameter.address)), None)
-        own = group is not None and group.optimizer is not None
-        expr = group.optimizer if group is not None and group.optimizer is not None else run.optimizer.value
-        states = f"{run.name}.optimizer" + (str(run.groups.index(group) + 2) if group is not None and own else "")
+        expr, states, groups = _rules(run, parameter.address)
         instance = _instance(e, run.name, expr, parameter, run.frame)
         if instance is None:
             return {}
-        if group is not None:
-            _adapt(instance, group)
-        e.optimizer = Addresses(states, parameter.address)
+        _adapt(instance, groups)
+        inner = tuple(each for each in groups if each.optimizer is None)
+        e.optimizer = Addresses(states, parameter.address, instance, inner)
         failed = len(e.report.diagnostics)
         try:
             result = instances.apply(e, instance, [parameter.value, gradient], {}, expr.span, run.frame)
@@ -91,8 +106,19 @@ def update(e: Elaborator, run: Run, weights: list[tuple[Parameter, Value]]) -> d
     return updated
 
 
-def _holds(prefix: str, address: str) -> bool:
-    return address == prefix or address.startswith((prefix + ".", prefix + "["))
+def _rules(run: Run, address: str) -> tuple[ast.Expr, str, tuple[Group, ...]]:
+    """What the weight of that address learns by: its optimizer, where the states of that belong, and the groups that
+    change its settings, in the order of the text."""
+    assert run.optimizer is not None
+    expr, states = run.optimizer.value, f"{run.name}.optimizer"
+    groups: list[Group] = []
+    for number, group in enumerate(run.groups, 2):
+        if not holds(group.prefix, address):
+            continue
+        if group.optimizer is not None:
+            expr, states, groups = group.optimizer, f"{run.name}.optimizer{number}", []
+        groups.append(group)
+    return expr, states, tuple(groups)
 
 
 def _instance(e: Elaborator, run: str, expr: ast.Expr, parameter: Parameter, frame: Frame) -> Instance | None:
@@ -109,12 +135,12 @@ def _instance(e: Elaborator, run: str, expr: ast.Expr, parameter: Parameter, fra
     return instances.make(e, template, expr, inner, Place((run, "optimizer", parameter.address)))
 
 
-def _adapt(instance: Instance, group: Group) -> None:
-    """A group's exceptions, as the settings of the optimizer for one of its weights; raises Problem."""
+def _adapt(instance: Instance, groups: Sequence[Group]) -> None:
+    """The exceptions of groups, as the settings of the optimizer for one of their weights; raises Problem."""
     assert instance.settings is not None
-    for key, value in (("lr", group.lr_scale), ("weight_decay", group.weight_decay)):
-        if value is None:
-            continue
+    last = {key: group for group in groups for key in group.changed}
+    for key, group in last.items():
+        value = group.changed[key]
         binding = instance.settings.names.get(key)
         if binding is None:
             raise Problem(

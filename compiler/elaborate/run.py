@@ -17,13 +17,28 @@ KEYS = (
 
 @dataclass(frozen=True)
 class Group:
-    """A part of the net that learns by rules of its own; None: as the rest does."""
+    """A part of the net that learns by rules of its own; None: as the rest does.
+
+    Where groups overlap, what the later one in the text says of a setting holds. An optimizer says all its settings: it
+    stands in place of what earlier groups said, and its own group and later ones change it.
+    """
 
     prefix: str
     lr_scale: float | None
     weight_decay: float | None
     optimizer: ast.Expr | None
     span: ast.Span
+
+    @property
+    def changed(self) -> dict[str, float]:
+        """The settings of the optimizer that it changes: `lr` by a factor, the others to a value."""
+        settings = {"lr": self.lr_scale, "weight_decay": self.weight_decay}
+        return {name: value for name, value in settings.items() if value is not None}
+
+
+def holds(part: str, address: str) -> bool:
+    """Is this the address of that part, or of something in it?"""
+    return address == part or address.startswith((part + ".", part + "["))
 
 
 @dataclass

@@ -104,6 +104,7 @@ def _split(
     e: Elaborator, name: str, kind: str, call: ast.Call, frame: Frame, earlier: dict[str, ast.Span]
 ) -> dict[str, Any]:
     """`holdout(train, 0.1, by="label", seed=0)` or `fold(train, 0, of=5, by="label", seed=0)`; raises Problem."""
+    calls.in_order(call.args)
     args = list(call.args)
     if not args or args[0].name is not None or not isinstance(args[0].value, ast.Ref):
         raise Problem("E0205", f"`{kind}` takes examples away from an earlier split: `{kind}(train, ...)`")

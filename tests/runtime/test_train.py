@@ -131,6 +131,8 @@ def test_ends(tiny: Make, tmp_path: Path) -> None:
     assert run(tiny(), tmp_path / "a", steps=7).step == 7
     assert run(tiny(), tmp_path / "b", epochs=2, steps=100).step == 8
     assert run(tiny(("epochs = 3", "steps = 5")), tmp_path / "c").step == 5
+    assert run(tiny(("epochs = 3", "epochs = 3\n  steps = 5")), tmp_path / "e").step == 5
+    assert run(tiny(("epochs = 3", "epochs = 2\n  steps = 100")), tmp_path / "f").step == 8
     dev = [r.step for r in read_log(tmp_path / "a" / "metrics.jsonl") if r.split == "dev"]
     assert dev == [4, 7], "a part of an epoch at the end is evaluated too"
     with pytest.raises(InputError, match="`tiny` does not say when it ends") as caught:
