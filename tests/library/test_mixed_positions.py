@@ -98,6 +98,12 @@ def test_what_a_pool_makes_of_a_padded_axis_is_padded() -> None:
     assert problem(NET.format(body=f"return {pooled}")).code == "E0307"
 
 
+def test_a_list_of_padded_tensors_is_padded() -> None:
+    found = problem(NET.format(body="return mean([x, 2 * x])"))
+    assert (found.code, found.message, found.primary.text) == ("E0307", "this mean includes padding", "axis 3 is T")
+    assert Program.of_text(NET.format(body="return sum([x, 2 * x], axis=0)")).check() == ()
+
+
 @pytest.mark.parametrize("body", [
     "x -> global_avg_pool(mask=none)", "x -> max_pool(2, mask=none)", "x -> avg_pool(2, mask=none)",
     "x -> GroupNorm(2, mask=none)", "l2_normalize(x, mask=none)", "topk(x, 2, mask=none)[0]",

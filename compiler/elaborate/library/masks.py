@@ -10,6 +10,7 @@ from dlc.compiler.dims import symbols
 from dlc.compiler.elaborate.context import Elaborator, Frame
 from dlc.compiler.elaborate.entities import Mixes, Size, describe
 from dlc.compiler.elaborate.library.functions import function
+from dlc.compiler.elaborate.library.shape import stack
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
 from dlc.compiler.types import Dim, Polynomial
@@ -69,7 +70,9 @@ def speaker(function: str, given: Mapping[str, Any], frame: Frame) -> tuple[str,
 
 def insist(e: Elaborator, what: str, x: Any, mixes: Mixes, given: Mapping[str, Any], said: bool) -> None:
     """What mixes positions of a padded axis says `mask=...`, or `mask=none` on purpose; raises Problem where it is not
-    `said`. With `reduce=none` there is nothing to say: each position keeps its own."""
+    `said`. With `reduce=none` there is nothing to say: each position keeps its own. A list is reduced as one tensor."""
+    if isinstance(x, list) and x and all(isinstance(each, Value) for each in x):
+        x = stack(x)
     if said or not isinstance(x, Value) or ("reduce" in given and given["reduce"] is None):
         return
     for each in mixes(x, given):
