@@ -21,7 +21,8 @@ from dlc.compiler.elaborate.entities import (
     describe,
 )
 from dlc.compiler.elaborate.kinds import Signature, signature
-from dlc.compiler.elaborate.library.masks import insist
+from dlc.compiler.elaborate.library.functions import along
+from dlc.compiler.elaborate.library.masks import insist, speaker
 from dlc.compiler.elaborate.problems import Application, Problem
 from dlc.compiler.graph import Value
 from dlc.dsl import ast
@@ -221,7 +222,8 @@ def _function(
             raise Problem("E0205", f"`{name}` is given twice", span=spans[name])
         values[name] = (value, spans[name])
     if e.ragged and home.library and not frame.library and any(param.name.text == "mask" for param in fn.params):
-        insist(e, function.name, {name: value for name, (value, _) in values.items()}, None)
+        given = {name: value for name, (value, _) in values.items()}
+        insist(e, function.name, given.get(fn.params[0].name.text), along, given, "mask" in given)
     e.take(1, span)
     e.report.applications.append(Application(f"{function.name}(...)", span, frame.library))
     try:
@@ -274,10 +276,11 @@ def _builtin(
     given = dict(zip(takes.known, positional, strict=False)) | named
     places = dict(zip(takes.known, spans, strict=False)) | places
     takes.check(given, places)
-    if e.ragged and "mask" in takes.known:
-        insist(e, function.name, given, takes.defaults.get("axis"))
     extra: dict[str, Any] = {"e": e, "frame": frame, "written": args}
     try:
+        if e.ragged and function.mixes is not None:
+            what, said = speaker(function.name, given, frame)
+            insist(e, what, given.get(takes.known[0]), function.mixes, {**takes.defaults, **given}, said)
         return function.call(*(extra[name] for name in takes.hidden), *positional, **named)
     except Problem as problem:
         problem.span = problem.span or places.get(problem.argument)

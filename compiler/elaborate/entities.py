@@ -7,7 +7,7 @@ Compile-time values are Python's: int, float, bool, str, None, list and tuple; a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,9 @@ from dlc.dsl import ast
 
 if TYPE_CHECKING:
     from dlc.dsl.modules import Module
+
+
+Mixes = Callable[[Value, Mapping[str, Any]], Iterable[int]]
 
 
 class Poison:
@@ -174,10 +177,14 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class Builtin:
-    """A function of the library that is written in Python."""
+    """A function of the library that is written in Python.
+
+    `mixes` says of its first tensor and all its arguments along which axes one position reads others.
+    """
 
     name: str
     call: Callable[..., Any]
+    mixes: Mixes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from dlc.compiler.elaborate.entities import Builtin, Size, describe
+from dlc.compiler.elaborate.entities import Builtin, Mixes, Size, describe
 from dlc.compiler.elaborate.kinds import Axes, Axis
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
@@ -20,15 +20,16 @@ MOST_NUMBERS = 10_000_000
 BUILTINS: dict[str, Any] = {"pi": math.pi}
 
 
-def function(name: str) -> Callable[[F], F]:
+def function(name: str, mixes: Mixes | None = None) -> Callable[[F], F]:
     """Record a function under its name in the language.
 
     Parameters called `e`, `frame`, `written` are given by the elaborator. The others are checked before the call by
-    the kinds that annotate them (`dlc.compiler.elaborate.kinds`); what is `Any` the function checks itself.
+    the kinds that annotate them (`dlc.compiler.elaborate.kinds`); what is `Any` the function checks itself. What
+    `mixes` positions has a `mask`, which has to be said where an axis is padded.
     """
 
     def record(call: F) -> F:
-        BUILTINS[name] = Builtin(name, call)
+        BUILTINS[name] = Builtin(name, call, mixes)
         return call
 
     return record
@@ -75,3 +76,9 @@ def axes_of(x: Value, axis: Axes | None, argument: str = "axis") -> tuple[int, .
         return None
     several = axis if isinstance(axis, list | tuple) else [axis]
     return tuple(sorted({axis_of(x, each, argument) for each in several}))
+
+
+def along(x: Value, given: Mapping[str, Any]) -> Iterable[int]:
+    """Of a function that mixes positions: those of its setting `axis`, or of all axes."""
+    axes = axes_of(x, given.get("axis"))
+    return range(x.type.rank) if axes is None else axes

@@ -9,7 +9,7 @@ from dlc.compiler.build import ints, op
 from dlc.compiler.elaborate.context import Elaborator
 from dlc.compiler.elaborate.entities import Builtin, Instance, describe
 from dlc.compiler.elaborate.kinds import Count, Floats, Mask, Reduction, Share, Tensor
-from dlc.compiler.elaborate.library.functions import function
+from dlc.compiler.elaborate.library.functions import along, function
 from dlc.compiler.elaborate.library.reductions import masked, mean, sum_
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
@@ -35,7 +35,7 @@ def reduction(reduce: Reduction) -> str | None:
     return reduce.name if isinstance(reduce, Builtin) else reduce
 
 
-@function("reduced")
+@function("reduced", along)
 def reduced(e: Elaborator, loss: Tensor, mask: Mask | None = None, reduce: Reduction = "mean") -> Value:
     """A loss of each element as a scalar, or as it is (`none`): over what the mask chooses, the rest being 0.
 
@@ -59,7 +59,7 @@ def _of_rows(x: Value, mask: Value) -> Value:
     return op.Unsqueeze(mask, ints(*range(rank, x.type.rank)))
 
 
-@function("cross_entropy")
+@function("cross_entropy", along)
 def cross_entropy(
     e: Elaborator, logits: Floats, target: Tensor, mask: Mask | None = None, smoothing: Share = 0.0,
     reduce: Reduction = "mean",
@@ -81,7 +81,7 @@ def cross_entropy(
     return -op.ReduceMean(picked, keepdims=0)
 
 
-@function("accuracy")
+@function("accuracy", along)
 def accuracy(e: Elaborator, logits: Tensor, target: Tensor, k: Count = 1, mask: Mask | None = None) -> Value:
     """The share of examples whose class is among the k highest scores."""
     _check_classes(logits, target, "accuracy")

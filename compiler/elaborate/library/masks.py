@@ -7,9 +7,10 @@ from typing import Any
 
 from dlc.compiler.build import current, ints, op, private
 from dlc.compiler.dims import symbols
-from dlc.compiler.elaborate.context import Elaborator
-from dlc.compiler.elaborate.entities import Size, describe
-from dlc.compiler.elaborate.library.functions import axes_of, function
+from dlc.compiler.elaborate.context import Elaborator, Frame
+from dlc.compiler.elaborate.entities import Mixes, Size, describe
+from dlc.compiler.elaborate.library.functions import function
+from dlc.compiler.elaborate.library.shape import stack
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
 from dlc.compiler.types import Dim, Polynomial
@@ -55,17 +56,26 @@ def _padding_in(e: Elaborator, dim: Dim) -> tuple[Polynomial, Label] | None:
     return None
 
 
-def insist(e: Elaborator, what: str, given: Mapping[str, Any], axis: Any) -> None:
-    """A reduction over a padded axis says `mask=...`, or `mask=none` on purpose; raises Problem where it says nothing.
+def speaker(function: str, given: Mapping[str, Any], frame: Frame) -> tuple[str, bool]:
+    """Who has to say `mask=...` where this function is called, and whether it was said.
 
-    `given` are the arguments that were written; `axis` is the axis by default, None for all. With `reduce=none` there
-    is nothing to say: each position keeps its own.
+    It is the function, or the block of the library around it that hands on a setting of its own.
     """
-    x = next(iter(given.values()), None)
-    if "mask" in given or not isinstance(x, Value) or ("reduce" in given and given["reduce"] is None):
+    block = frame.owner.template if frame.library and not frame.pure else None
+    if block is None:
+        return function, "mask" in given
+    own = frame.scope.find("mask")
+    return block.name, "mask" in given if own is None else own.made_by is not None
+
+
+def insist(e: Elaborator, what: str, x: Any, mixes: Mixes, given: Mapping[str, Any], said: bool) -> None:
+    """What mixes positions of a padded axis says `mask=...`, or `mask=none` on purpose; raises Problem where it is not
+    `said`. With `reduce=none` there is nothing to say: each position keeps its own. A list is reduced as one tensor."""
+    if isinstance(x, list) and x and all(isinstance(each, Value) for each in x):
+        x = stack(x)
+    if said or not isinstance(x, Value) or ("reduce" in given and given["reduce"] is None):
         return
-    axes = axes_of(x, given.get("axis", axis))
-    for each in range(x.type.rank) if axes is None else axes:
+    for each in mixes(x, given):
         dim = x.shape[each]
         found = _padding_in(e, dim)
         if found is None:

@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from dlc.compiler.build import ints, op, private
 from dlc.compiler.elaborate.context import Elaborator
-from dlc.compiler.elaborate.kinds import Amount, Axes, Axis, Count, Floats, Tensor
-from dlc.compiler.elaborate.library.functions import axes_of, axis_of, function
+from dlc.compiler.elaborate.kinds import Amount, Axes, Axis, Count, Floats, Mask, Tensor
+from dlc.compiler.elaborate.library.functions import along, axes_of, axis_of, function
+from dlc.compiler.elaborate.library.reductions import masked
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
 from dlc.compiler.types import Dim, product, quotient
 
 
-@function("moments")
-def moments(x: Floats, keep_axis: Axes = 1) -> tuple[Value, Value, Dim]:
-    """Mean, biased variance and number of elements, over all axes but the one that is kept (or several)."""
+def _all_but_kept(x: Value, given: Mapping[str, Any]) -> Iterable[int]:
+    kept = axes_of(x, given["keep_axis"], "keep_axis") or ()
+    return (axis for axis in range(x.type.rank) if axis not in kept)
+
+
+@function("moments", _all_but_kept)
+def moments(x: Floats, keep_axis: Axes = 1, mask: Mask | None = None) -> tuple[Value, Value, Dim | Value]:
+    """Mean, biased variance and number of elements, over all axes but the one that is kept (or several).
+
+    With a mask they are of what it chooses, and the number is a tensor, as it may differ along what is kept.
+    """
     axes = axes_of(x, keep_axis, "keep_axis")
     assert axes is not None
     if len(axes) == x.type.rank:
         text = "`moments` needs an axis to go over"
         raise Problem("E0303", text, f"every axis of {x.type} is kept", argument="keep_axis")
+    if mask is not None:
+        return _moments_of_chosen(x, [axis for axis in range(x.type.rank) if axis not in axes], mask)
     mean, variance = private.Moments(x, axes=axes, outputs=2)
     return mean, variance, product([dim for axis, dim in enumerate(x.shape) if axis not in axes])
+
+
+def _moments_of_chosen(x: Value, axes: list[int], mask: Value) -> tuple[Value, Value, Value]:
+    chosen, weight = masked(x, mask)
+    count = op.ReduceSum(weight, ints(*axes), keepdims=1)
+    mean = op.ReduceSum(chosen, ints(*axes), keepdims=1) / count
+    off, _ = masked(x - mean, mask)
+    variance = op.ReduceSum(off * off, ints(*axes), keepdims=1) / count
+    mean, variance, count = (op.Squeeze(each, ints(*axes)) for each in (mean, variance, count))
+    return mean, variance, count
 
 
 @function("per_channel")
@@ -57,24 +81,34 @@ def layer_normalize(e: Elaborator, x: Floats, gain: Floats, shift: Floats | None
     return normal
 
 
-@function("l2_normalize")
-def l2_normalize(x: Floats, axis: Axis = -1, eps: Amount = 1e-12) -> Value:
-    """Vectors along an axis divided by their length, or by `eps` where it is shorter."""
+@function("l2_normalize", along)
+def l2_normalize(x: Floats, axis: Axis = -1, eps: Amount = 1e-12, mask: Mask | None = None) -> Value:
+    """Vectors along an axis divided by their length, or by `eps` where it is shorter; what the mask leaves out is 0."""
+    if mask is not None:
+        x, _ = masked(x, mask)
     length: Value = op.ReduceL2(x, ints(axis_of(x, axis)), keepdims=1)
     unit: Value = x / op.Max(length, float(eps))
     return unit
 
 
-@function("grouped")
-def grouped(x: Floats, groups: Count) -> Value:
-    """`[B, C, ...]` as `[B, groups, n]`: each group's channels with all their places in one axis."""
+def _all_but_first(x: Value, given: Mapping[str, Any]) -> Iterable[int]:
+    return range(1, x.type.rank)
+
+
+@function("grouped", _all_but_first)
+def grouped(x: Floats, groups: Count, mask: Mask | None = None) -> tuple[Value, Value | None]:
+    """`[B, C, ...]` as `[B, groups, n]`: each group's channels with all their places in one axis; its mask as well."""
     if not x.shape:
         raise Problem("E0301", "`grouped` wants `[B, C, ...]`", f"this is {x.type}")
     rest = product(x.shape[1:])
     held = quotient(rest, groups)
     if held * groups != rest:
         raise Problem("E0301", f"{rest} elements do not make {groups} groups", f"this is {x.type}", argument="groups")
-    return private.ReshapeTo(x, shape=(x.shape[0], groups, held))
+    shape = (x.shape[0], groups, held)
+    rows = private.ReshapeTo(x, shape=shape)
+    if mask is None:
+        return rows, None
+    return rows, op.Cast(private.ReshapeTo(masked(x, mask)[1], shape=shape), to="bool")
 
 
 @function("reshape_like")

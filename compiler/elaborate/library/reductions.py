@@ -11,7 +11,7 @@ from dlc.compiler.elaborate.arithmetic import stretch
 from dlc.compiler.elaborate.context import Elaborator
 from dlc.compiler.elaborate.entities import Builtin, describe
 from dlc.compiler.elaborate.kinds import Axes, Axis, Floats, Mask, Tensor
-from dlc.compiler.elaborate.library.functions import BUILTINS, axes_of, axis_of, floating, function, tensor_of
+from dlc.compiler.elaborate.library.functions import BUILTINS, along, axes_of, axis_of, floating, function, tensor_of
 from dlc.compiler.elaborate.library.shape import stack
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
@@ -67,7 +67,7 @@ def masked(x: Value, mask: Mask) -> tuple[Value, Value]:
     return choose(chosen, x, 0.0), private.ExpandTo(weight, shape=x.shape)
 
 
-@function("sum")
+@function("sum", along)
 def sum_or_number(e: Elaborator, x: Any, axis: Axes | None = None, mask: Mask | None = None, keep: bool = False) -> Any:
     """The sum over all axes or some, or of a list."""
     return sum(x) if _numbers(x) else sum_(e, x, axis, mask, keep)
@@ -80,7 +80,7 @@ def sum_(e: Elaborator, x: Any, axis: Axes | None = None, mask: Mask | None = No
     return _reduced("ReduceSum", value, axis, keep)
 
 
-@function("mean")
+@function("mean", along)
 def mean_or_number(
     e: Elaborator, x: Any, axis: Axes | None = None, mask: Mask | None = None, keep: bool = False
 ) -> Any:
@@ -110,14 +110,14 @@ def _extreme(name: str, operator: str, python: Callable[[Any], Any], least: floa
         return _reduced(operator, value, axis, keep)
 
     call.__doc__ = meaning
-    BUILTINS[name] = Builtin(name, call)
+    BUILTINS[name] = Builtin(name, call, along)
 
 
 _extreme("max", "ReduceMax", max, -math.inf, "The greatest value over all axes or some, or of a list.")
 _extreme("min", "ReduceMin", min, math.inf, "The least value over all axes or some, or of a list.")
 
 
-@function("logsumexp")
+@function("logsumexp", along)
 def logsumexp(x: Floats, axis: Axes | None = None, mask: Mask | None = None, keep: bool = False) -> Value:
     """The logarithm of the sum of exponentials; what the mask leaves out adds nothing."""
     if mask is not None:
@@ -125,13 +125,13 @@ def logsumexp(x: Floats, axis: Axes | None = None, mask: Mask | None = None, kee
     return _reduced("ReduceLogSumExp", x, axis, keep)
 
 
-@function("argmax")
+@function("argmax", along)
 def argmax(x: Tensor, axis: Axis = -1, mask: Mask | None = None, keep: bool = False) -> Value:
     """The place of the greatest value along an axis, the first where there are several."""
     return _place("ArgMax", x, axis, mask, keep, "argmax", -math.inf)
 
 
-@function("argmin")
+@function("argmin", along)
 def argmin(x: Tensor, axis: Axis = -1, mask: Mask | None = None, keep: bool = False) -> Value:
     """The place of the least value along an axis, the first where there are several."""
     return _place("ArgMin", x, axis, mask, keep, "argmin", math.inf)
@@ -143,13 +143,13 @@ def _place(operator: str, x: Value, axis: Axis, mask: Value | None, keep: bool, 
     return op[operator](x, axis=axis_of(x, axis), keepdims=int(keep))
 
 
-@function("all")
+@function("all", along)
 def all_(x: Any, axis: Axes | None = None, mask: Mask | None = None, keep: bool = False) -> Any:
     """Does every truth value hold?"""
     return _quantified("all", "ReduceMin", all, x, axis, mask, keep)
 
 
-@function("any")
+@function("any", along)
 def any_(x: Any, axis: Axes | None = None, mask: Mask | None = None, keep: bool = False) -> Any:
     """Does one truth value hold?"""
     return _quantified("any", "ReduceMax", any, x, axis, mask, keep)

@@ -10,10 +10,12 @@ import numpy as np
 from dlc.compiler.build import current, ints, op, private
 from dlc.compiler.elaborate.arithmetic import tensor
 from dlc.compiler.elaborate.context import Elaborator
-from dlc.compiler.elaborate.kinds import Axis, Count, Extent, Tensor
-from dlc.compiler.elaborate.library.functions import axis_of, function, limited
+from dlc.compiler.elaborate.kinds import Axis, Count, Extent, Mask, Tensor
+from dlc.compiler.elaborate.library.functions import along, axis_of, floating, function, limited
+from dlc.compiler.elaborate.library.reductions import mask_for
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
+from dlc.compiler.ops.rules import where as choose
 from dlc.compiler.types import Dim
 
 
@@ -31,13 +33,15 @@ def _index(value: Any, what: str, argument: str = "index") -> Value:
     return tensor(value, "i64", "a place")
 
 
-@function("topk")
-def topk(x: Tensor, k: Count, axis: Axis = -1) -> tuple[Value, Value]:
-    """The k greatest values along an axis, in falling order, and their places."""
+@function("topk", along)
+def topk(x: Tensor, k: Count, axis: Axis = -1, mask: Mask | None = None) -> tuple[Value, Value]:
+    """The k greatest values along an axis, in falling order, and their places; what the mask leaves out is -inf."""
     at = axis_of(x, axis)
     length = x.shape[at]
     if isinstance(length, int) and k > length:
         raise Problem("E0303", f"the {k} greatest of {length} values", f"axis {at} of {x.type}", argument="k")
+    if mask is not None:
+        x = choose(mask_for(x, mask), floating(x, "topk"), -math.inf)
     best, place = op.TopK(x, ints(k), axis=at, outputs=2)
     return best, place
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dlc.compiler.build import op, private
 from dlc.compiler.elaborate.kinds import Axis, Floats, Mask
-from dlc.compiler.elaborate.library.functions import axis_of, function
+from dlc.compiler.elaborate.library.functions import along, axis_of, function
 from dlc.compiler.elaborate.library.reductions import LOWEST, mask_for
 from dlc.compiler.elaborate.library.selection import places
 from dlc.compiler.elaborate.problems import Problem
@@ -13,7 +13,7 @@ from dlc.compiler.ops.rules import where as choose
 from dlc.compiler.types import Dim
 
 
-@function("softmax")
+@function("softmax", along)
 def softmax(x: Floats, axis: Axis = -1, mask: Mask | None = None, causal: bool = False) -> Value:
     """exp(x) over its sum along an axis. What the mask leaves out gets 0; where it leaves out all, each gets the same.
 
@@ -23,7 +23,7 @@ def softmax(x: Floats, axis: Axis = -1, mask: Mask | None = None, causal: bool =
     return op.Softmax(value, axis=axis_of(value, axis))
 
 
-@function("log_softmax")
+@function("log_softmax", along)
 def log_softmax(x: Floats, axis: Axis = -1, mask: Mask | None = None, causal: bool = False) -> Value:
     """The logarithm of `softmax`; what is left out gets the lowest number there is."""
     value = _visible(x, "log_softmax", mask, causal)

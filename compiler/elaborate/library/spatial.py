@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dlc.compiler.build import ints, op
-from dlc.compiler.elaborate.kinds import Amount, Count, Counts, Floats, Naturals, Padding, Positive
+from dlc.compiler.build import op
+from dlc.compiler.elaborate.context import Elaborator
+from dlc.compiler.elaborate.kinds import Amount, Count, Counts, Floats, Mask, Naturals, Padding, Positive
 from dlc.compiler.elaborate.library.functions import function
+from dlc.compiler.elaborate.library.reductions import LOWEST, mask_for, masked, mean
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
+from dlc.compiler.ops.rules import where as choose
 
 
 def spatial_axes(x: Value, what: str) -> int:
@@ -103,25 +106,50 @@ def _pool(what: str, x: Value, window: Counts, stride: Counts | None, pad: Paddi
     return {"kernel_shape": kernel, "strides": strides, "pads": pads, "ceil_mode": int(ceil)}
 
 
-@function("max_pool")
-def max_pool(x: Floats, size: Counts, stride: Counts | None = None, pad: Padding = 0, ceil: bool = False) -> Value:
-    """The greatest value of each window."""
-    pooled: Value = op.MaxPool(x, **_pool("max_pool", x, size, stride, pad, ceil))
-    return pooled
+def _windowed(x: Value, given: Mapping[str, Any]) -> Iterable[int]:
+    """The axes along which a window holds more than one position."""
+    n = max(x.type.rank - 2, 0)
+    return (2 + axis for axis, side in enumerate(each_axis(given["size"], n, "size")) if side > 1)
 
 
-@function("avg_pool")
-def avg_pool(x: Floats, size: Counts, stride: Counts | None = None, pad: Padding = 0, ceil: bool = False) -> Value:
-    """The mean of each window; padding counts."""
-    pooled: Value = op.AveragePool(x, count_include_pad=1, **_pool("avg_pool", x, size, stride, pad, ceil))
-    return pooled
+def _all_spatial(x: Value, given: Mapping[str, Any]) -> Iterable[int]:
+    return range(2, x.type.rank)
 
 
-@function("global_avg_pool")
-def global_avg_pool(x: Floats) -> Value:
+@function("max_pool", _windowed)
+def max_pool(
+    x: Floats, size: Counts, stride: Counts | None = None, pad: Padding = 0, ceil: bool = False,
+    mask: Mask | None = None,
+) -> Value:  # fmt: skip
+    """The greatest value of each window, of those that the mask chooses; 0 where it chooses none."""
+    windows = _pool("max_pool", x, size, stride, pad, ceil)
+    if mask is None:
+        pooled: Value = op.MaxPool(x, **windows)
+        return pooled
+    _, weight = masked(x, mask)
+    greatest = op.MaxPool(choose(mask_for(x, mask), x, LOWEST.get(x.dtype, -3e38)), **windows)
+    return choose(op.Greater(op.MaxPool(weight, **windows), 0.0), greatest, 0.0)
+
+
+@function("avg_pool", _windowed)
+def avg_pool(
+    x: Floats, size: Counts, stride: Counts | None = None, pad: Padding = 0, ceil: bool = False,
+    mask: Mask | None = None,
+) -> Value:  # fmt: skip
+    """The mean of each window, of what `pad` adds as well; with a mask of those that it chooses, 0 where none."""
+    windows = _pool("avg_pool", x, size, stride, pad, ceil)
+    if mask is None:
+        pooled: Value = op.AveragePool(x, count_include_pad=1, **windows)
+        return pooled
+    total, share = (op.AveragePool(each, count_include_pad=1, **windows) for each in masked(x, mask))
+    return choose(op.Greater(share, 0.0), total / choose(op.Greater(share, 0.0), share, 1.0), 0.0)
+
+
+@function("global_avg_pool", _all_spatial)
+def global_avg_pool(e: Elaborator, x: Floats, mask: Mask | None = None) -> Value:
     """`[B, C, ...]` to `[B, C]`."""
     n = spatial_axes(x, "global_avg_pool")
-    return op.ReduceMean(x, ints(*range(2, n + 2)), keepdims=0)
+    return mean(e, x, tuple(range(2, n + 2)), mask)
 
 
 @function("lrn")
