@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlc.runtime.cli.objects import Target, lets, open_program, run_of, target
+from dlc.runtime.cli.streams import Unwritable, flush
 from dlc.runtime.cli.terminal import Terminal, plain
 from dlc.runtime.errors import UsageError
 
@@ -92,6 +93,15 @@ def _display(how: How, terminal: Terminal) -> Callable[..., Display]:
 
 
 def _end(result: Result, terminal: Terminal) -> None:
+    """Raises Unwritable, which then says that the run is saved all the same."""
+    try:
+        _tell(result, terminal)
+        flush()
+    except Unwritable as error:
+        raise Unwritable(error.message, f"the run has ended and is saved in {result.folder}") from error
+
+
+def _tell(result: Result, terminal: Terminal) -> None:
     best = result.best
     if best is not None:
         terminal.say(f"best {best.metric} {best.value:.6g} at step {best.step:,}")
