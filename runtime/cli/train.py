@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlc.runtime.atomic import disk_is_full
 from dlc.runtime.cli.objects import Target, lets, open_program, run_of, target
 from dlc.runtime.cli.streams import Unwritable, flush
 from dlc.runtime.cli.terminal import Terminal, plain
-from dlc.runtime.errors import UsageError
+from dlc.runtime.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     from dlc.compiler.program import Program
@@ -48,7 +50,9 @@ def train(file: str, assignments: Sequence[str], output: str, after: str | None,
     run = run_of(program, where)
     terminal.diagnostics(program.check())
     view = View(_display(how, terminal), terminal.note, terminal.progress)
-    _end(train(program, run, Path(output), how.options(after), view), terminal)
+    with _resumable(Path(output)):
+        result = train(program, run, Path(output), how.options(after), view)
+    _end(result, terminal)
 
 
 def resume(folder: str, file: str | None, assignments: Sequence[str], how: How, terminal: Terminal) -> None:
@@ -64,7 +68,9 @@ def resume(folder: str, file: str | None, assignments: Sequence[str], how: How, 
     elif values:
         program = _again(recorded, values, folder, terminal)
     view = View(_display(how, terminal), terminal.note, terminal.progress)
-    _end(resume(Path(folder), how.options(), view, program), terminal)
+    with _resumable(Path(folder)):
+        result = resume(Path(folder), how.options(), view, program)
+    _end(result, terminal)
 
 
 def _again(recorded: Mapping[str, Any], values: Mapping[str, str], folder: str, terminal: Terminal) -> Program:
@@ -90,6 +96,17 @@ def _display(how: How, terminal: Terminal) -> Callable[..., Display]:
 
     # With --json standard output belongs to the result.
     return partial(Display, console=Console(stderr=terminal.json), quiet=how.quiet or terminal.json)
+
+
+@contextmanager
+def _resumable(folder: Path) -> Iterator[None]:
+    """A run that a full disk ends can be gone on with, once there is one."""
+    try:
+        yield
+    except RunError as error:
+        if disk_is_full(error) and (folder / "run.json").is_file():
+            error.help = f"free some space and go on with `dlc train --resume {folder}`"
+        raise
 
 
 def _end(result: Result, terminal: Terminal) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,28 @@ def test_an_interrupted_run_says_how_to_go_on(dlc: Dlc, tiny: Path, monkeypatch:
     done = dlc("train", tiny, "-o", tiny.parent / "run")
     assert done.code == 130
     assert done.err == "error: interrupted after step 7\n  help: dlc train --resume a\n"
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_full_disk_says_how_to_go_on(
+    dlc: Dlc, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    from dlc.runtime import train as module
+    from dlc.runtime.atomic import disk_error
+
+    run = tmp_path / "run"
+
+    def full(*_: object) -> None:
+        if begun:
+            RunFolder.create(run, {}).close("failed")
+        error = OSError(errno.ENOSPC, "")
+        raise disk_error("write", run / "x", error) from error
+
+    monkeypatch.setattr(module, "train", full)
+    done = dlc("train", tiny, "-o", run)
+    help = f"go on with `dlc train --resume {run}`" if begun else "run it again"
+    assert done.code == 3
+    assert done.err == f"error: cannot write {run / 'x'}: the disk is full\n  help: free some space and {help}\n"
 
 
 def test_data(dlc: Dlc, tiny: Path) -> None:
