@@ -122,7 +122,8 @@ def _tell(result: Result, terminal: Terminal) -> None:
     best = result.best
     if best is not None:
         terminal.say(f"best {best.metric} {best.value:.6g} at step {best.step:,}")
-    terminal.say(f"{result.folder}: {result.step:,} steps in {result.seconds:.1f} s")
+    how = f"in {result.seconds:.1f} s" if result.seconds else "were done already"
+    terminal.say(f"{result.folder}: {result.step:,} steps {how}")
     page = result.folder / "report.html"
     if page.is_file():
         terminal.say(f"{page}: curves, mistakes and more on one page")

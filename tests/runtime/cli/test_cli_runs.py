@@ -127,6 +127,11 @@ def test_from_a_file_to_a_prediction(dlc: Dlc, tiny: Path, monkeypatch: pytest.M
     assert (again.code, f"dlc train --resume {run}" in again.err) == (2, True)
     resumed = dlc("train", "--resume", run, "--json")
     assert (resumed.code, resumed.json["step"]) == (0, 12)
+    assert f"{run}: 12 steps were done already\n" in dlc("train", "--resume", run).out
+    in_the_way = dlc("train", tiny, "-o", tiny)
+    assert (in_the_way.code, in_the_way.err.splitlines()[0]) == (
+        2, f"error: cannot make the run folder {tiny}: a file is in the way"
+    )  # fmt: skip
     evaluated = dlc("eval", run, "--json")
     assert (evaluated.code, evaluated.json["examples"]) == (0, 10)
     assert dlc("eval", run, "--on", "tset").code == 1
