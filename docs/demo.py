@@ -22,6 +22,7 @@ WHAT = {
     "demo/run/run.json": "what was asked, of which source, with which versions, and how it ended",
     "demo/run/metrics.jsonl": "loss and accuracy, a line for each step and each evaluation",
     "demo/run/curves.svg": "the same as curves: open it in a browser",
+    "demo/run/report.html": "the run on one page: curves, confusion matrix, worst mistakes, first weights",
     "demo/run/best.safetensors": "the weights that were best on the dev split",
     "demo/run/last.safetensors": "the weights after the last step",
     "demo/run/checkpoints": "all that `dlc train --resume demo/run` needs to go on bit for bit",

@@ -8,11 +8,18 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 
-folder, run, data, steps = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+if len(sys.argv) != 5 or not sys.argv[4].isdecimal():
+    print("usage: python train_with_onnxruntime.py FOLDER RUN FIELDS.npz STEPS", file=sys.stderr)
+    sys.exit(2)
+folder, run, data, steps = *sys.argv[1:4], int(sys.argv[4])
+for file in (f"{folder}/{run}.init.onnx", f"{folder}/{run}.step.onnx", data):
+    if not Path(file).is_file():
+        sys.exit(f"there is no file {file}")
 init, step = (ort.InferenceSession(f"{folder}/{run}.{kind}.onnx", providers=["CPUExecutionProvider"])
               for kind in ("init", "step"))  # fmt: skip
 manifest = json.loads(step.get_modelmeta().custom_metadata_map["dlc.manifest"])

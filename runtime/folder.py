@@ -60,8 +60,6 @@ class RunFolder:
         refuse_occupied(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
-            raise UsageError(f"cannot make the run folder {path}: a file is in the way", "choose another -o") from None
         except OSError as error:
             raise disk_error("create", path, error) from error
         lock = Lock(path / "lock")
@@ -248,7 +246,9 @@ class RunFolder:
 
 
 def refuse_occupied(path: Path) -> None:
-    """Raises UsageError if `path` is a run, or a folder of something else."""
+    """Raises UsageError if `path` is a run, a folder of something else, or no place for a folder."""
+    if any(each.exists() and not each.is_dir() for each in (path, *path.parents)):
+        raise UsageError(f"cannot make the run folder {path}: a file is in the way", "choose another -o")
     if path.is_dir():
         if (path / "run.json").exists():
             holder = Lock(path / "lock").holder()

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+
+SAME_SECONDS = 0.2
+"""A program around this one may hand on what the terminal has sent to both: signals so close are one."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -21,8 +25,8 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopRequest:
-    """Inside `with`, the first SIGINT, SIGTERM or SIGHUP (the terminal was closed) only sets `asked`; the next one ends
-    the process at once. A signal that was ignored stays so: `nohup` and shells' `&` ask for that.
+    """Inside `with`, the first SIGINT, SIGTERM or SIGHUP (the terminal was closed) only sets `asked`; a later one
+    ends the process at once. A signal that was ignored stays so: `nohup` and shells' `&` ask for that.
 
     Outside the main thread, where Python gives signals to nobody, it does nothing.
     """
@@ -45,7 +49,10 @@ class StopRequest:
             signal.signal(each, handler)  # type: ignore[arg-type]
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            return
         self.asked = True
+        time.sleep(SAME_SECONDS)
         # The system's own handling ends a process even in the middle of a call into ONNX Runtime.
         for each in self._before:
             signal.signal(each, signal.SIG_DFL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from dlc.runtime.stepper import TYPES
 Note = Callable[[str], None]
 ROWS = 10  # examples of a batch that are told one by one
 CHOICES = 3  # classes that are told of an example
+NOT_FINITE = re.compile(r"(?<![\w./])[+-]?(nan|inf|infinity)(?![\w./])", re.IGNORECASE)  # as JSON does not spell it
 CLASSES = "x_classes"  # a key of the manifest: for each output that scores classes, their names in order, or numbers
 
 
@@ -163,7 +165,8 @@ def _value(wanted: Wanted, text: str, note: Note) -> Array:
     suffix = path.suffix.lower()
     try:
         if not path.is_file():
-            raise InputError(f"--input {wanted.name}={text}: neither a file nor numbers like `5` or `[1, 2.5]`")
+            help = "what is not finite is written NaN, Infinity, -Infinity" if NOT_FINITE.search(text) else None
+            raise InputError(f"--input {wanted.name}={text}: neither a file nor numbers like `5` or `[1, 2.5]`", help)
         if suffix in SUFFIXES:
             return read_picture(path, wanted.name, wanted.dtype, wanted.record, note)
         if suffix == ".npy":

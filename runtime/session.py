@@ -64,7 +64,7 @@ def _nvidia_device() -> bool:
 
 def _cuda_problem() -> str | None:
     """Why CUDA cannot be used; None if it can. Found out by opening a session, as nothing else is sure."""
-    ort = _runtime()
+    ort = runtime()
     if CUDA.provider not in ort.get_available_providers():
         return f"this build of ONNX Runtime ({ort.__version__}) has no CUDA provider"
     # The provider's libraries may come as Python packages, which only this finds.
@@ -118,7 +118,7 @@ def open_session(
     that trains, whose threads they would disturb. On CUDA, products are computed in full float32 (no TF32). Raises
     InputError if ONNX Runtime refuses the model, RunError if the device cannot be used after all.
     """
-    ort = _runtime()
+    ort = runtime()
     options = _options(threads, sizes, spinning)
     what = model if isinstance(model, Path) else "the model"
     if isinstance(model, Path) and not model.is_file():
@@ -136,7 +136,7 @@ def open_session(
 
 
 def _options(threads: int, sizes: Mapping[str, int] | None, spinning: bool) -> Any:
-    ort = _runtime()
+    ort = runtime()
     options = ort.SessionOptions()
     options.log_severity_level = SILENT
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -149,7 +149,11 @@ def _options(threads: int, sizes: Mapping[str, int] | None, spinning: bool) -> A
     return options
 
 
-def _runtime() -> Any:
+def runtime() -> Any:
+    """The package onnxruntime. Whatever needs it takes it from here, or has a session already."""
+    # It would keep a device's number and a log of its use in the user's cache, and say aloud where it cannot; it reads
+    # this while it is loaded.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     # The logger of everything outside a session, such as the loading of a provider.
@@ -184,7 +188,7 @@ def versions(device: Device, threads: int) -> dict[str, str]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "dlc": compiler_version(),
-        "onnxruntime": str(_runtime().__version__),
+        "onnxruntime": str(runtime().__version__),
         "provider": device.provider,
         "processor": _processor(),
         "threads": str(threads) if threads else f"default of {cores} cores",

@@ -66,8 +66,8 @@ class View:
 @dataclass(frozen=True)
 class Result:
     """How a run ended. `values` are those of its last epoch, `{"train": {"loss": ...}, "dev": {"loss": ..., "acc":
-    ...}}`; `best` is None only if no value was ever finite. `seconds` are those of this process, `reason` says in a few
-    words why the run ended."""
+    ...}}`; `best` is None only if no value was ever finite. `seconds` are those of this process, 0 if there was nothing
+    left to do; `reason` says in a few words why the run ended."""
 
     folder: Path
     step: int

@@ -1,6 +1,6 @@
 // Trains logistic regression on the breast masses from the files that `dlc compile` wrote; dlc need not be installed.
 // Usage: node train.mjs FOLDER breast_cancer.csv [STEPS]
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import { manifest } from "./manifest.mjs";
 
@@ -10,6 +10,12 @@ if (csv === undefined || !Number.isInteger(Number(count))) {
   process.exit(2);
 }
 const path = (name) => `${folder}/${name}.onnx`;
+const read = ["cancer.prepare", "logistic.init", "logistic.step", "logistic"].map(path);
+const missing = [csv, ...read].find((file) => !existsSync(file));
+if (missing !== undefined) {
+  console.error(`there is no file ${missing}`);
+  process.exit(1);
+}
 const open = (name) =>
   InferenceSession.create(path(name), { executionProviders: ["cpu"], intraOpNumThreads: 1, logSeverityLevel: 3 });
 const floats = (values, ...shape) => new Tensor("float32", Float32Array.from(values), shape);

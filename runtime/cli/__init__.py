@@ -7,7 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from dlc.runtime.cli.terminal import Terminal, leave_unread
+from dlc.runtime.cli.streams import flush, leave_unread, open_closed, standard_output
+from dlc.runtime.cli.terminal import Terminal
 from dlc.runtime.interrupt import Remembered
 
 INTERRUPTED = 130
@@ -22,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args or os.environ.get("DLC_DEBUG", "0") not in ("", "0")
     args = [each for each in args if each != "--debug"]  # it may stand anywhere, also where parsing fails
+    open_closed()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may hold bytes that are no text
     terminal = Terminal(json="--json" in args, debug=debug)
@@ -37,9 +39,10 @@ def _carry_out(args: list[str], terminal: Terminal, interrupts: Remembered) -> i
     try:
         from dlc.runtime.cli.app import parse
 
-        work = parse(args)
+        with standard_output():  # where help is written
+            work = parse(args)
         code = work(terminal) if work is not None else None
-        sys.stdout.flush()
+        flush()
         return code if isinstance(code, int) else 0
     except BrokenPipeError:
         raise

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import traceback
 
 from dlc.dsl.diagnostics import SourceError
+from dlc.runtime.cli.streams import Unwritable, beside
 from dlc.runtime.cli.terminal import Terminal, plural
 from dlc.runtime.errors import CommandError
 
@@ -30,6 +30,8 @@ def report(error: Exception, terminal: Terminal) -> int:
         errors = [each for each in error.diagnostics if each.severity == "error"]
         terminal.failure(f"{plural(len(errors), 'mistake')} found", MISTAKE, diagnostics=error.diagnostics)
         return MISTAKE
+    if isinstance(error, Unwritable):
+        terminal.json = False  # what it says can only stand on standard error
     if isinstance(error, CommandError):
         terminal.failure(error.message, error.exit_code, error.help)
         return error.exit_code
@@ -46,7 +48,7 @@ def report(error: Exception, terminal: Terminal) -> int:
 
 def _ours(error: Exception, terminal: Terminal) -> int:
     if terminal.debug:
-        traceback.print_exception(error, file=sys.stderr)
+        beside("".join(traceback.format_exception(error)), end="")
     kind = f"{type(error).__name__}: {error}".rstrip(": ").splitlines()[0]
     where = "" if terminal.debug else "; with --debug it says where it happened"
     help = f"please report it{_address()}, with the file and the command{where}"

@@ -13,6 +13,7 @@ from dlc.dsl.parser import read
 from dlc.runtime.atomic import write_atomically
 from dlc.runtime.cli.failures import MISTAKE
 from dlc.runtime.cli.objects import target
+from dlc.runtime.cli.streams import standard_output
 from dlc.runtime.cli.terminal import Terminal, plural
 from dlc.runtime.errors import InputError, UsageError
 
@@ -70,7 +71,8 @@ def _stream(check: bool, terminal: Terminal) -> int:
     rows = [{"file": name, "diff": _difference(before, after, name)}] if after != before else []
     terminal.result({"files": [name], "changed": rows, "text": after})
     if not check and not terminal.json:
-        sys.stdout.write(after)
+        with standard_output():
+            sys.stdout.write(after)
     return MISTAKE if check and rows else 0
 
 

@@ -38,9 +38,7 @@ def grad(
         beside = Beside(f"{out.name}.data")
         made = differentiated(loaded, graph, beside)
     except Underivable as error:
-        raise InputError(
-            str(error), f"`dlc show {model} --values` lists the values, and which a gradient reaches"
-        ) from None
+        raise InputError(str(error), _help(loaded, names, model)) from None
     content = serialized(made)
     data = out.with_name(beside.location) if beside else None
     if data is not None:
@@ -76,6 +74,14 @@ def load(model: str, asked: Sequence[str] = ()) -> Imported:
             f"expected an {ONNX} file, found {path}", f"`dlc compile {path}` writes the training step of a .net file"
         )
     return load(path, asked)
+
+
+def _help(loaded: Imported, names: Sequence[str], model: str) -> str:
+    """What to do about a gradient that does not exist."""
+    inputs = {name: str(loaded.graph.input(name).type) for name in loaded.graph.input_names}
+    if any(inputs.get(name, "").startswith("u8") for name in names):
+        return "`dlc export RUN_FOLDER -o MODEL.onnx --raw` leaves out the preparation and takes floats"
+    return f"`dlc show {model} --values` lists the values, and which a gradient reaches"
 
 
 def _only(model: Imported, file: str) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from importlib import resources
 from pathlib import Path
 
 from dlc.dsl.tokens import tokenize
-from dlc.runtime.atomic import disk_error
+from dlc.runtime.atomic import write_atomically
 from dlc.runtime.cli.terminal import Terminal
 from dlc.runtime.errors import InputError, UsageError
 
@@ -26,14 +25,9 @@ def new(name: str, kind: str, terminal: Terminal) -> None:
     if not path.parent.is_dir():
         raise InputError(f"there is no folder {path.parent}", f"mkdir -p {path.parent}")
     try:
-        with open(path, "x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        write_atomically(path, [text.encode()], overwrite=False)
     except FileExistsError:
         raise InputError(f"{path} is there already, and nothing is overwritten", "choose another name") from None
-    except OSError as error:
-        raise disk_error("write", path, error) from error
     run = Path("runs") / path.stem
     commands = [f"dlc check {path}", f"dlc train {path} -o {run}", f"dlc eval {run}"]
     if kind != "digits":

@@ -28,8 +28,11 @@ class Target:
         return str(self.path)
 
 
-def target(text: str) -> Target:
-    """The target that `FILE.net` or `FILE.net:NAME` stands for. Raises UsageError, and InputError for no such file."""
+def target(text: str, kinds: str = NET) -> Target:
+    """The target that `FILE.net` or `FILE.net:NAME` stands for; `kinds` are the files that the command takes.
+
+    Raises UsageError, and InputError for no such file.
+    """
     path, name = Path(text), None
     if not path.exists():
         before, colon, after = text.rpartition(":")
@@ -40,11 +43,11 @@ def target(text: str) -> Target:
     if path.is_dir():
         run = (path / "run.json").exists()
         help = f"a run folder is for `dlc eval {text}`, `dlc export {text}` or `dlc train --resume {text}`"
-        raise InputError(f"expected a {NET} file, found the folder {path}", help if run else None)
+        raise InputError(f"expected a {kinds} file, found the folder {path}", help if run else None)
     if not path.exists():
         raise InputError(f"there is no file {path}", _similar(path))
     if path.suffix.lower() != NET or not path.is_file():  # a pipe or device would never end
-        raise InputError(f"expected a {NET} file, found {path}")
+        raise InputError(f"expected a {kinds} file, found {path}")
     return Target(path, name)
 
 

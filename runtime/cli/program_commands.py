@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
 from typing import Annotated
 
@@ -114,9 +115,12 @@ def show(
     """
     from dlc.runtime.cli.show import Drawing, draw, show, show_source
 
-    drawing = [name for name, given in (("--gradient", gradient), ("--detail", detail), ("-o", output)) if given]
+    drawing = [["--gradient"]] if gradient else []
+    drawing += [["--detail", detail.value]] if detail is not None else []
+    drawing += [["-o", output]] if output is not None else []
     if drawing and not graph:
-        raise UsageError(f"{drawing[0]} is for pictures: expected --graph too", "dlc show lenet.net --graph")
+        words = ["dlc", "show", file or "FILE.net", "--graph", *(word for flag in drawing for word in flag)]
+        raise UsageError(f"{drawing[0][0]} is for pictures: expected --graph too", shlex.join(words))
     if source is not None:
         if file is not None or graph:
             raise UsageError("--source takes no file", f"dlc show --source {source}")
@@ -127,7 +131,8 @@ def show(
         from dlc.runtime.cli.show_model import draw_model, show_model
 
         if gradient or detail is not None:
-            raise UsageError(f"{drawing[0]} is for .net files", f"dlc grad {file} writes the gradient graph of a model")
+            help = f"dlc grad {file} writes the gradient graph of a model"
+            raise UsageError(f"{drawing[0][0]} is for .net files", help)
         return partial(draw_model, file, output) if graph else partial(show_model, file, values)
     if values:
         raise UsageError("--values is for ONNX models", f"dlc show {file}")

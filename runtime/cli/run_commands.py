@@ -66,7 +66,8 @@ def train(
 ) -> Work:
     """Train a run, or go on with one that was interrupted.
 
-    Ctrl-C ends it after a whole step, with everything saved; --resume goes on as if it had never stopped.
+    Ctrl-C ends it after a whole step, with everything saved; --resume goes on as if it had never stopped. A second one
+    ends it at once.
     With --resume, --set gives a `let` another value from here on; a file reads the program anew. --epochs and --steps
     replace both of the file's; the run ends at whichever comes first.
     """

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlc.compiler.types import Dim
-from dlc.runtime.cli.objects import Target, choose, lets, open_program, target
+from dlc.runtime.cli.objects import NET, Target, choose, lets, open_program, target
 from dlc.runtime.cli.terminal import BOLD, FAINT, Terminal, columns, file_size, short
 from dlc.runtime.errors import UsageError
 from dlc.runtime.show import Shown, ShownRun, library_text, shown, shown_run
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from dlc.compiler.program import Program
     from dlc.runtime.drawing.picture import Picture
 
+KINDS = f"{NET} or .onnx"
+
 
 def show(file: str, assignments: Sequence[str], terminal: Terminal) -> None:
     """Raises SourceError and UsageError."""
-    where = target(file)
+    where = target(file, KINDS)
     program = open_program(where, lets(assignments), terminal)
     if where.name is None and not program.nets:
         raise UsageError(f"{where} has no net")
@@ -54,7 +56,7 @@ def draw(file: str, assignments: Sequence[str], how: Drawing, terminal: Terminal
     from dlc.runtime.atomic import write_atomically
     from dlc.runtime.drawing.svg import svg
 
-    where = target(file)
+    where = target(file, KINDS)
     program = open_program(where, lets(assignments), terminal)
     gradient = how.gradient or (where.name in program.runs and where.name not in program.nets)
     name, picture = _step(program, where, how) if gradient else _net(program, where, how)

@@ -1,4 +1,4 @@
-"""What the commands write to: the only place that knows of colours, columns, streams and JSON."""
+"""What the commands write to: the only place that knows of colours, columns and JSON."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
+from dlc.runtime.cli.streams import Unwritable, beside, flush, leave_unread, standard_output
 from dlc.runtime.printable import printable
 
 if TYPE_CHECKING:
@@ -34,23 +35,25 @@ class Terminal:
     def say(self, text: str) -> None:
         """What was asked for; left out with `json`."""
         if not self.json:
-            print(text)
+            with standard_output():
+                print(text)
 
     def note(self, text: str) -> None:
         """What is worth knowing beside it, on standard error; left out with `json`."""
         if not self.json:
-            print(text, file=sys.stderr)
+            beside(text)
 
     def result(self, content: object) -> None:
         """The one JSON value; left out without `json`."""
         if self.json:
-            print(json.dumps(content, indent=2, ensure_ascii=False, default=str))
+            with standard_output():
+                print(json.dumps(content, indent=2, ensure_ascii=False, default=str))
 
     def progress(self, what: str, done: int, total: int) -> None:
         """How far something has come, on one line that goes away; on a terminal only."""
         if not self.json and sys.stderr.isatty():
             text = f"{what}: {done:,} of {total:,}" if total and done < total else ""
-            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+            beside(f"\r\033[K{text}", end="")
 
     def paint(self, text: str, style: str, stream: TextIO | None = None) -> str:
         """`text` in a style, where the stream (standard output by default) shows colours."""
@@ -74,11 +77,18 @@ class Terminal:
     def failure(self, message: str, code: int, help: str | None = None, diagnostics: Sequence[Diagnostic] = ()) -> None:
         """Why a command failed: on standard error, or with `json` as a JSON object on standard output.
 
-        Where nobody reads that any more, nothing is told, and the exit code still says it.
+        Where nobody reads that any more, nothing is told, and the exit code still says it. A JSON object that standard
+        output does not take is told on standard error.
         """
         try:
-            self._tell(message, code, help, diagnostics)
-            sys.stdout.flush()
+            try:
+                self._tell(message, code, help, diagnostics)
+                flush()
+            except Unwritable as error:
+                if self.json:
+                    self.json = False
+                    self._tell(message, code, help, diagnostics)
+                self._tell(error.message, code, None, ())
         except BrokenPipeError:
             leave_unread()
 
@@ -105,13 +115,6 @@ class Terminal:
                             self.sources[label.span.file] = file.read()
                     except (OSError, ValueError):
                         continue  # the diagnostic is shown without the code
-
-
-def leave_unread() -> None:
-    """Whoever read the output has seen enough: what is still in the buffers goes nowhere, also at exit."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(nowhere, stream.fileno())
 
 
 def colored(stream: TextIO) -> bool:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlc.runtime.atomic import disk_is_full
 from dlc.runtime.cli.objects import Target, lets, open_program, run_of, target
+from dlc.runtime.cli.streams import Unwritable, flush
 from dlc.runtime.cli.terminal import Terminal, plain
-from dlc.runtime.errors import UsageError
+from dlc.runtime.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     from dlc.compiler.program import Program
@@ -47,7 +50,9 @@ def train(file: str, assignments: Sequence[str], output: str, after: str | None,
     run = run_of(program, where)
     terminal.diagnostics(program.check())
     view = View(_display(how, terminal), terminal.note, terminal.progress)
-    _end(train(program, run, Path(output), how.options(after), view), terminal)
+    with _resumable(Path(output)):
+        result = train(program, run, Path(output), how.options(after), view)
+    _end(result, terminal)
 
 
 def resume(folder: str, file: str | None, assignments: Sequence[str], how: How, terminal: Terminal) -> None:
@@ -63,7 +68,9 @@ def resume(folder: str, file: str | None, assignments: Sequence[str], how: How, 
     elif values:
         program = _again(recorded, values, folder, terminal)
     view = View(_display(how, terminal), terminal.note, terminal.progress)
-    _end(resume(Path(folder), how.options(), view, program), terminal)
+    with _resumable(Path(folder)):
+        result = resume(Path(folder), how.options(), view, program)
+    _end(result, terminal)
 
 
 def _again(recorded: Mapping[str, Any], values: Mapping[str, str], folder: str, terminal: Terminal) -> Program:
@@ -91,11 +98,32 @@ def _display(how: How, terminal: Terminal) -> Callable[..., Display]:
     return partial(Display, console=Console(stderr=terminal.json), quiet=how.quiet or terminal.json)
 
 
+@contextmanager
+def _resumable(folder: Path) -> Iterator[None]:
+    """A run that a full disk ends can be gone on with, once there is one."""
+    try:
+        yield
+    except RunError as error:
+        if disk_is_full(error) and (folder / "run.json").is_file():
+            error.help = f"free some space and go on with `dlc train --resume {folder}`"
+        raise
+
+
 def _end(result: Result, terminal: Terminal) -> None:
+    """Raises Unwritable, which then says that the run is saved all the same."""
+    try:
+        _tell(result, terminal)
+        flush()
+    except Unwritable as error:
+        raise Unwritable(error.message, f"the run has ended and is saved in {result.folder}") from error
+
+
+def _tell(result: Result, terminal: Terminal) -> None:
     best = result.best
     if best is not None:
         terminal.say(f"best {best.metric} {best.value:.6g} at step {best.step:,}")
-    terminal.say(f"{result.folder}: {result.step:,} steps in {result.seconds:.1f} s")
+    how = f"in {result.seconds:.1f} s" if result.seconds else "were done already"
+    terminal.say(f"{result.folder}: {result.step:,} steps {how}")
     page = result.folder / "report.html"
     if page.is_file():
         terminal.say(f"{page}: curves, mistakes and more on one page")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dlc.runtime.session import runtime
+
 from .errors import DataError
 from .plan import TensorType, dtype_name
 from .records import Array, Progress, Records
@@ -28,15 +30,14 @@ class Graph:
     @staticmethod
     def load(model: bytes, what: str) -> Graph:
         """Raises DataError if ONNX Runtime refuses the model."""
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
+        ort = runtime()
+        options = ort.SessionOptions()
         options.log_severity_level = 3
         # One example is little work: a second thread would only spin, and one gives the same bits on every machine.
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         try:
-            session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's exceptions have no other common base
             raise DataError(f"the {what} graph cannot be loaded: {error}") from error
         return Graph(session, what)

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from dlc.runtime.session import runtime
+
 from .bounds import Bound, check_bounds
 from .cache import Store, cache_folder
 from .classes import check_known, of_fields
@@ -200,13 +202,12 @@ class _Keeper:
 
 def _runtime(records: Records) -> str:
     """What else the result depends on: the versions of what runs the graph and decodes pictures."""
-    import onnxruntime  # type: ignore[import-untyped]
-
+    version = str(runtime().__version__)
     if any(isinstance(column, Pictures) for column in records.arrays.values()):
         import PIL
 
-        return f"{onnxruntime.__version__} {PIL.__version__}"
-    return str(onnxruntime.__version__)
+        return f"{version} {PIL.__version__}"
+    return version
 
 
 def _key(*parts: str | bytes) -> str:

@@ -22,5 +22,9 @@ def test_the_demo_trains_exports_and_reads_a_digit(tmp_path: Path) -> None:
     assert accuracy is not None and float(accuracy[1]) >= 0.96, done.stdout[-3000:]
     assert (copy / "demo" / "lenet.onnx").stat().st_size > 200_000
     assert (copy / "demo" / "seven.png").is_file() and (copy / "demo" / "run" / "curves.svg").is_file()
+    made = [path.relative_to(copy).as_posix() for path in (copy / "demo").rglob("*") if path.is_file()]
+    listed = re.findall(r"^  (demo/\S+) +[\d,]+ kB  ", done.stdout, re.MULTILINE)
+    untold = [name for name in made if not any(name == each or name.startswith(f"{each}/") for each in listed)]
+    assert untold == ["demo/run/lock"]
     assert "it is a 7 (chance" in done.stdout, "plain onnxruntime does not read the seven as one"
     assert "logits: 7 (" in done.stdout, "dlc run does not read the seven as one"

@@ -100,4 +100,22 @@ def test_the_script_is_short_and_imports_numpy_and_onnxruntime_alone() -> None:
     code = [line for line in text.split('"""')[2].splitlines() if line.strip()]
     assert len(code) <= 36
     imported = {line.split()[1].split(".")[0] for line in code if line.startswith(("import ", "from "))}
-    assert imported == {"json", "sys", "numpy", "onnxruntime"}
+    assert imported == {"json", "pathlib", "sys", "numpy", "onnxruntime"}
+
+
+@pytest.mark.parametrize(
+    ("script", "args", "code", "said"),
+    [
+        ("train", [], 2, "usage: python train_with_onnxruntime.py FOLDER RUN FIELDS.npz STEPS\n"),
+        ("train", ["build", "logistic", "fields.npz", "many"], 2, "usage: "),
+        ("train", ["none", "logistic", "fields.npz", "3"], 1, "there is no file none/logistic.init.onnx\n"),
+        ("run", [], 2, "usage: python run_with_onnxruntime.py MODEL.onnx PICTURE\n"),
+        ("run", ["none.onnx", "seven.png"], 1, "there is no file none.onnx\n"),
+    ],
+)
+def test_a_wrong_command_line_is_told(script: str, args: list[str], code: int, said: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "docs" / f"{script}_with_onnxruntime.py"), *args]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(said)
+    assert "Traceback" not in done.stderr

@@ -127,3 +127,13 @@ def test_a_file_without_a_manifest_is_refused(example: Path, tmp_path: Path) -> 
     command = ["node", "--input-type=module", "-e", program, str(tmp_path / "other.onnx")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=example, timeout=60)
     assert done.returncode != 0 and "has no dlc.manifest" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [([], 2, "usage: node train.mjs"), (["none", "train.mjs"], 1, "there is no file none/cancer.prepare.onnx")],
+)
+def test_a_wrong_command_line_is_told(example: Path, args: list[str], code: int, said: str) -> None:
+    done = subprocess.run(["node", "train.mjs", *args], capture_output=True, text=True, cwd=example, timeout=60)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(said) and done.stderr.count("\n") == 1

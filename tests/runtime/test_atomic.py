@@ -176,3 +176,35 @@ def test_a_failed_write_leaves_the_best_weights(tmp_path: Path, failing_call: Ca
     with pytest.raises(RunError, match="the disk is full"):
         store.save_weights("best", {"w": np.array(2.0)}, {"w": "parameter"}, {})
     assert hashlib.sha256(path.read_bytes()).digest() == before
+
+
+def test_a_file_that_must_be_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, "")
+
+    for turn in ("linked", "without links"):
+        path = tmp_path / turn
+        atomic.write_atomically(path, [b"first"], overwrite=False)
+        with pytest.raises(FileExistsError):
+            atomic.write_atomically(path, [b"second"], overwrite=False)
+        assert path.read_bytes() == b"first"
+        monkeypatch.setattr(os, "link", no_links)
+    assert temporaries(tmp_path) == []
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_to_do_about_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def help(code: int, path: Path) -> str | None:
+        return atomic.disk_error("write", path, OSError(code, "")).help
+
+    file = tmp_path / "there"
+    file.touch()
+    for code in (errno.ENOSPC, errno.EDQUOT):
+        assert help(code, file) == "free some space and run it again"
+    told = "must be writable by the user who runs dlc"
+    assert help(errno.EACCES, file) == f"{file} {told}"
+    assert help(errno.EPERM, tmp_path / "none" / "such") == f"{tmp_path} {told}"
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert help(errno.EACCES, file) == f"{tmp_path} {told}"
+    monkeypatch.chdir(tmp_path)
+    assert help(errno.EACCES, Path("there")) == f"{tmp_path} {told}"

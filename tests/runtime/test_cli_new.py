@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -58,16 +59,20 @@ def test_a_folder_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["new", str(tmp_path / "first"), "--kind", "lstm"]) == 2
 
 
-def test_a_folder_that_cannot_be_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("code", "reason"), [(errno.EACCES, "permission denied"), (errno.ENOSPC, "the disk is full")])
+def test_a_file_that_cannot_be_written_is_not_begun(
+    code: int, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(path: Path, *_: object, **__: object) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+    def refused(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr("dlc.runtime.cli.new.open", refused, raising=False)
     path = tmp_path / "first.net"
+    monkeypatch.setattr(os, "fsync", refused)
     assert main(["new", str(path)]) == 3
-    assert f"cannot write {path}: permission denied" in capsys.readouterr().err
+    assert f"cannot write {path}: {reason}" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    assert main(["new", str(path)]) == 0
 
 
 def table(path: Path, last: str) -> float:

@@ -17,7 +17,7 @@ import pytest
 
 from dlc.runtime import lock
 from dlc.runtime.errors import CommandError, InputError, RunError, UsageError
-from dlc.runtime.folder import RunFolder
+from dlc.runtime.folder import RunFolder, refuse_occupied
 
 ASKED = {"source": {"file": "lenet.net", "sha256": "ab"}, "lets": {"lr": 0.1, "width": 6}, "seed": 1, "device": "cpu"}
 
@@ -59,6 +59,8 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
     for path in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(UsageError, match="a file is in the way"):
             RunFolder.create(path, ASKED)
+        with pytest.raises(UsageError, match="a file is in the way"):
+            refuse_occupied(path)
 
 
 def test_a_folder_with_a_model_of_somebody_else_is_refused(tmp_path: Path) -> None:

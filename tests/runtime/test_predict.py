@@ -182,6 +182,10 @@ def test_inputs_that_cannot_be_read(echo: Any, tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=message):
             given(model, x=text)
+    for text in ("[nan, 1, 2]", "-inf"):
+        with pytest.raises(InputError, match="what is not finite is written NaN, Infinity, -Infinity"):
+            given(model, x=text)
+    assert np.isnan(given(model, x="[NaN, 1, 2]")).any()
     with pytest.raises(InputError, match="has no input `y`; there are: x"):
         run_model(model, {"y": "1"})
     with pytest.raises(InputError, match=r"the input `x`, f32\[B, 3\], is not given"):

@@ -332,6 +332,20 @@ with StopRequest() as stop:
         assert time.monotonic() - start < 30
 
 
+def test_a_signal_that_comes_twice_is_one() -> None:
+    code = """
+import os, signal, sys, threading
+from dlc.runtime.interrupt import StopRequest
+again = lambda: os.kill(os.getpid(), signal.SIGINT)
+with StopRequest() as stop:
+    threading.Timer(0.02, again).start()
+    os.kill(os.getpid(), signal.SIGINT)
+    print(stop.asked)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "True\n")
+
+
 def test_the_handlers_before_come_back() -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with StopRequest() as stop:

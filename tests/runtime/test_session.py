@@ -1,5 +1,6 @@
 """Devices and sessions."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -105,3 +106,18 @@ def test_versions_say_what_the_bits_depend_on() -> None:
     assert set(found) == {"dlc", "onnxruntime", "provider", "processor", "threads"}
     assert found["threads"] == "3" and found["provider"] == "CPUExecutionProvider"
     assert session.versions(CPU, 0)["threads"].startswith("default of ")
+
+
+@pytest.mark.parametrize(("said", "kept"), [(None, False), ("0", True)])
+def test_nothing_is_kept_of_its_use(said: str | None, kept: bool, tmp_path: Path) -> None:
+    code = "from dlc.runtime.data.graph import Graph; from dlc.runtime.session import _tiny_model as tiny; "
+    code += "Graph.load(tiny(), 'tiny')"
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    for name in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"):
+        environment.pop(name, None)
+    if said is not None:
+        environment["ORT_DISABLE_TELEMETRY"] = said
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    if kept and not any(tmp_path.iterdir()):
+        pytest.skip("this build of ONNX Runtime keeps nothing anyway")
+    assert any(tmp_path.iterdir()) == kept

@@ -85,6 +85,8 @@ def test_version(dlc: Dlc) -> None:
         (["show", "{tiny}:tinny"], 2, "no net called `tinny`(.|\n)*tiny.net:tiny?"),
         (["show"], 2, "expected a file"),
         (["show", "--source", "Lienar"], 1, "did you mean `Linear`?"),
+        (["show", "{tiny}", "--gradient"], 2, "is for pictures(.|\n)*dlc show .*tiny.net --graph --gradient"),
+        (["show", "{tiny}", "--detail", "operators", "-o", "a b.svg"], 2, "--graph --detail operators -o 'a b.svg'"),
         (["show", "{tiny}", "--source", "Linear"], 2, "--source takes no file"),
         (["ir", "{tiny}", "--stage", "grpah"], 2, "'grpah' is not one of"),
         (["ir", "{tiny}", "--after", "simplfy"], 2, "the passes are simplify"),
@@ -160,6 +162,12 @@ def test_a_run_folder_is_no_file(dlc: Dlc, tmp_path: Path) -> None:
     done = dlc("check", tmp_path)
     assert done.code == 1
     assert f"dlc eval {tmp_path}" in done.err
+
+
+def test_show_takes_models_too(dlc: Dlc, tmp_path: Path) -> None:
+    (tmp_path / "seven.png").touch()
+    for command, kinds in (("show", ".net or .onnx"), ("check", ".net")):
+        assert f"expected a {kinds} file, found {tmp_path / 'seven.png'}" in dlc(command, tmp_path / "seven.png").err
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,28 @@ def test_an_interrupted_run_says_how_to_go_on(dlc: Dlc, tiny: Path, monkeypatch:
     assert done.err == "error: interrupted after step 7\n  help: dlc train --resume a\n"
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_full_disk_says_how_to_go_on(
+    dlc: Dlc, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    from dlc.runtime import train as module
+    from dlc.runtime.atomic import disk_error
+
+    run = tmp_path / "run"
+
+    def full(*_: object) -> None:
+        if begun:
+            RunFolder.create(run, {}).close("failed")
+        error = OSError(errno.ENOSPC, "")
+        raise disk_error("write", run / "x", error) from error
+
+    monkeypatch.setattr(module, "train", full)
+    done = dlc("train", tiny, "-o", run)
+    help = f"go on with `dlc train --resume {run}`" if begun else "run it again"
+    assert done.code == 3
+    assert done.err == f"error: cannot write {run / 'x'}: the disk is full\n  help: free some space and {help}\n"
+
+
 def test_data(dlc: Dlc, tiny: Path) -> None:
     (tiny.parent / "houses.csv").write_text("a,b,c,price\n0,1,2,10\n3,4,5,20\n6,7,8,60\n")
     done = dlc("data", tiny)
@@ -104,6 +127,11 @@ def test_from_a_file_to_a_prediction(dlc: Dlc, tiny: Path, monkeypatch: pytest.M
     assert (again.code, f"dlc train --resume {run}" in again.err) == (2, True)
     resumed = dlc("train", "--resume", run, "--json")
     assert (resumed.code, resumed.json["step"]) == (0, 12)
+    assert f"{run}: 12 steps were done already\n" in dlc("train", "--resume", run).out
+    in_the_way = dlc("train", tiny, "-o", tiny)
+    assert (in_the_way.code, in_the_way.err.splitlines()[0]) == (
+        2, f"error: cannot make the run folder {tiny}: a file is in the way"
+    )  # fmt: skip
     evaluated = dlc("eval", run, "--json")
     assert (evaluated.code, evaluated.json["examples"]) == (0, 10)
     assert dlc("eval", run, "--on", "tset").code == 1

@@ -72,3 +72,19 @@ def test_mistakes(dlc: Dlc, model: Path, tmp_path: Path, tiny: Path) -> None:
     assert dlc("show", tmp_path / "bad.onnx").code == 1
     assert "--values is for ONNX models" in dlc("show", tiny, "--values").err
     assert "writes the gradient graph of a model" in dlc("show", model, "--graph", "--gradient").err
+
+
+@pytest.mark.parametrize(("kind", "help"), [(TensorProto.UINT8, "--raw"), (TensorProto.INT64, "--values")])
+def test_a_gradient_by_integers_says_what_helps(dlc: Dlc, tmp_path: Path, kind: int, help: str) -> None:
+    nodes = [
+        helper.make_node("Cast", ["image"], ["x"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["x"], ["y"], keepdims=0),
+    ]
+    takes = [helper.make_tensor_value_info("image", kind, ["N", 3])]
+    gives = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [])]
+    graph = helper.make_graph(nodes, "small", takes, gives)
+    model = tmp_path / "small.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), model)
+    done = dlc("grad", model, "--wrt", "image", "-o", tmp_path / "grad.onnx")
+    assert (done.code, "a gradient is of floats" in done.err) == (1, True)
+    assert help in done.err.splitlines()[1]
