@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dlc.compiler.bounds import bounds
 from dlc.compiler.build import private
+from dlc.compiler.dims import symbols
 from dlc.compiler.elaborate import train
 from dlc.compiler.elaborate.context import Mode
 from dlc.compiler.elaborate.library import seed_input
@@ -102,6 +103,29 @@ def init(p: Program, name: str) -> Unit:
     return unit_of(e, name, "init", graph, run)
 
 
+_TOGETHER = "this brings the examples of a batch together"
+
+
+def _not_additive(error: NotAdditive) -> Problem:
+    if error.how == "outermost":
+        label = "only `sum` and `mean` may be the outermost reduction over examples"
+        return Problem("E0303", "this cannot be put together from batches", label)
+    if error.how == "size":
+        dim = error.node.attributes["dim"]
+        label = f"{dim} of the batches does not tell that of the split"
+        help = "a split has `B`, its multiples and powers; `sum(mask(T), mask=none)` counts what is no padding"
+        return Problem("E0303", "this size cannot be put together from batches", label, help=help)
+    if error.how == "counts":
+        label = "the size of the batch, inside a reduction over examples"
+        help = "outside of it `B` is the number of examples of the split: `sum(x) / B`"
+        return Problem("E0303", "this changes from batch to batch", label, help=help)
+    label = f"{_TOGETHER}, inside a reduction over examples"
+    help = "what one example adds to a sum or mean cannot depend on the others of its batch"
+    if error.node.op.startswith("Reduce"):
+        help = "say it by outermost reductions: the variance of t is `mean(square(t)) - square(mean(t))`"
+    return Problem("E0303", "this cannot be put together from batches", label, help=help)
+
+
 def evaluation(p: Program, name: str) -> tuple[Unit, Unit]:
     """The sums and counts of one batch, and what makes the loss and metrics of their totals. Raises SourceError."""
     section = p.runs[name]
@@ -110,17 +134,16 @@ def evaluation(p: Program, name: str) -> tuple[Unit, Unit]:
         run = train.elaborate(e, section)
         fail(e)
         assert run.loss is not None
+        padded = {name for dim in e.ragged for name in symbols(dim)}
         try:
-            parts = divide(e.builder, {"loss": run.loss, **run.metrics})
+            parts = divide(e.builder, {"loss": run.loss, **run.metrics}, e.results, padded)
         except NotAdditive as error:
-            problem = Problem(
-                "E0303",
-                "this cannot be put together from batches",
-                "only `sum` and `mean` may be the outermost reduction over examples",
-            )
-            e.report.add(problem, error.node.span or section.net.span)
+            e.report.add(_not_additive(error), error.node.span or section.net.span)
             fail(e)
             raise AssertionError from error
+        if parts.mixture is not None:
+            problem = Problem("W0406", "the loss and the metrics of a split change with `batch`", _TOGETHER)
+            e.report.add(problem, parts.mixture.node.span or section.net.span, "warning")
         graph = run_graph(e, name, parts.outputs, run)
     totals, constants = parts.totals, parts.constants
     evaluation = unit_of(

@@ -170,6 +170,7 @@ class Elaborator:
         self.work = 0
         self.depth = 0  # of values that wait for one another
         self.stages: list[Stage] = []
+        self.results: list[Value] = []  # of all instances that were applied
         self.records: Any = None  # in a data section: what `raw` is
         self.optimizer: Any = None  # while an optimizer's block is applied: where its states belong
         self.augmenting = False

@@ -72,18 +72,24 @@ def apply(
         e.mode = replace(mode, training=False)  # frozen is what it will be in production, and constant
     try:
         with e.builder.at(None if frame.library else span):
-            if instance.borrowed is not None:
-                return borrowing.apply(e, instance, values, named, span)
-            if instance.chain is not None:
-                return stages.run_loop(e, instance, _one(values, span))
-            result = _body(e, instance, values, named, span)
+            result = _result(e, instance, values, named, span)
     finally:
         e.report.applications.pop()
         e.mode = mode
-    if not frame.library:
-        for index, each in enumerate(result if isinstance(result, tuple) else (result,)):
+    results = result if isinstance(result, tuple) else (result,)
+    e.results.extend(each for each in results if isinstance(each, Value))
+    if not frame.library and instance.borrowed is None and instance.chain is None:
+        for index, each in enumerate(results):
             e.label(each, instance.address + (f":{index}" if index else ""))
     return result
+
+
+def _result(e: Elaborator, instance: Instance, values: list[Any], named: dict[str, Any], span: ast.Span) -> Any:
+    if instance.borrowed is not None:
+        return borrowing.apply(e, instance, values, named, span)
+    if instance.chain is not None:
+        return stages.run_loop(e, instance, _one(values, span))
+    return _body(e, instance, values, named, span)
 
 
 def _body(e: Elaborator, instance: Instance, values: list[Any], named: dict[str, Any], span: ast.Span) -> Any:

@@ -266,3 +266,13 @@ def test_wrong_declarations(line: str, code: str) -> None:
 def test_a_mask_is_that_of_a_padded_dimension() -> None:
     found = problem(NET.format(body="return mask(T)").replace("  ragged T by n\n", ""))
     assert found.code == "E0305" and "`ragged T by length` says it" in found.notes[0]
+
+
+@pytest.mark.parametrize("size", ["T", "B * T", "size(z, 1)"])
+def test_a_padded_size_of_a_batch_does_not_tell_that_of_the_split(size: str) -> None:
+    loss = "cross_entropy(logits, y, mask=mask(T))"
+    found = problem(TRAIN.format(loss=loss, metric=f"sum(z, mask=mask(T)) / ({size})"))
+    assert found.code == "E0303" and "does not tell that of the split" in found.primary.text
+    assert "`sum(mask(T), mask=none)`" in str(found.help)
+    real = TRAIN.format(loss=loss, metric="sum(z, mask=mask(T)) / sum(mask(T), mask=none)")
+    assert Program.of_text(real).check() == ()

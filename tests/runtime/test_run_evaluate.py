@@ -45,6 +45,18 @@ def test_every_example_counts_the_same(folder: Path, tmp_path: Path) -> None:
         assert found.values == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_size_of_the_batch_is_that_of_the_split(tiny: Make, tmp_path: Path) -> None:
+    """A quarter of 96 points is `dev`: a batch of 16, and one of 8."""
+    metrics = "metrics { n = float(B)\n    mean = sum(cross_entropy(logits, label, reduce=none)) / size(label, 0) }"
+    program = tiny(("metrics { acc = accuracy(logits, label) }", metrics))
+    view = View(lambda *args, **named: Display(*args, quiet=True, **named))
+    train(program, "tiny", tmp_path / "sized", Options(device="cpu"), view)
+    for split, count in (("train", 72), ("dev", 24), ("test", 37)):
+        found = evaluate(tmp_path / "sized", split, device="cpu").values
+        assert found["n"] == count
+        assert found["mean"] == pytest.approx(found["loss"], rel=1e-5)
+
+
 def test_weights_of_a_file(folder: Path, tmp_path: Path) -> None:
     weights, _ = load_tensors(folder / "last.safetensors")
     changed = {name: np.zeros_like(array) if name.startswith("tiny.") else array for name, array in weights.items()}
