@@ -73,6 +73,7 @@ CODES: dict[str, str] = {
     "W0402": "a weight that cannot learn",
     "W0403": "two sets of weights where one was probably meant",
     "W0405": "a precision that is not computed yet",
+    "W0406": "statistics of a single value",
 }
 """Every code with its title, for `dlc explain`."""
 
