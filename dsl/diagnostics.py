@@ -74,6 +74,7 @@ CODES: dict[str, str] = {
     "W0403": "two sets of weights where one was probably meant",
     "W0405": "a precision that is not computed yet",
     "W0406": "examples that depend on their batch",
+    "W0407": "statistics of a single value",
 }
 """Every code with its title, for `dlc explain`."""
 

@@ -195,12 +195,12 @@ def relative(address: str, around: str) -> str:
 
 
 def _assigned(net: ast.Net) -> dict[ast.Span, str]:
-    """The names that a net's body gives to what comes out of pipelines, by the span of the last step."""
+    """The names that a net's body gives to what comes out of pipelines and calls, by the span of the last step."""
     found: dict[ast.Span, str] = {}
     for statement in net.body:
-        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Pipeline):
-            names = ", ".join(each.text for each in statement.names)
-            found[statement.value.stages[-1].step.span] = names
+        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Pipeline | ast.Call):
+            last = statement.value.stages[-1].step if isinstance(statement.value, ast.Pipeline) else statement.value
+            found[last.span] = ", ".join(each.text for each in statement.names)
     return found
 
 

@@ -62,7 +62,12 @@ def apply(
         return POISON
     match target:
         case Instance():
-            return instances.apply(e, target, positional, named, span, frame)
+            since = e.mark()
+            result = instances.apply(e, target, positional, named, span, frame)
+            if not frame.library:
+                kind = "block" if target.chain is None else "loop"
+                e.applied(since, kind, target.address, frame.place, result, span)
+            return result
         case Function():
             return _function(e, target, positional, named, args, span, frame)
         case Distribution():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import chain, count
+from itertools import chain, count, islice
 from typing import Any
 
 import numpy as np
@@ -127,7 +127,7 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A stage that was applied, for `dlc show`.
+    """A stage that was applied, or an instance in a call, for `dlc show`.
 
     `kind` is `block`, `function`, `loop`, `branches` or `choice`. `label` is the address of the instance, or else the
     text of the step; `place` the address of what it stands in, turns of loops included. `owned` are the weights and
@@ -142,6 +142,15 @@ class Stage:
     nodes: tuple[Node, ...]
     inner: int
     span: ast.Span
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How much an elaboration had made of nodes, parameters and stages when something began."""
+
+    nodes: int
+    parameters: int
+    stages: int
 
 
 class Elaborator:
@@ -241,6 +250,19 @@ class Elaborator:
         """Note that a function takes integers as numbers of classes or rows."""
         assert self.builder.span is not None
         self.lookups.append(Lookup(function, index, count, masked, self.builder.span))
+
+    def mark(self) -> Mark:
+        """Where a stage begins; `applied` is told it when the stage is done."""
+        return Mark(len(self.builder.made), len(self.parameters), len(self.stages))
+
+    def applied(self, since: Mark, kind: str, label: str, place: Place, result: Any, span: ast.Span) -> None:
+        """List a stage, before those that were applied within it."""
+        type = result.type if isinstance(result, Value) else None
+        # From the end: there may be thousands before.
+        new = islice(reversed(self.parameters), len(self.parameters) - since.parameters)
+        owned, nodes = tuple(new)[::-1], tuple(self.builder.made[since.nodes :])
+        inner = len(self.stages) - since.stages
+        self.stages.insert(since.stages, Stage(kind, label, str(place), type, owned, nodes, inner, span))
 
     def label(self, value: Any, name: str) -> None:
         """Call a value by its address, if it has no name and the name is free."""

@@ -7,8 +7,9 @@ from dlc.compiler.elaborate import accumulate, optimize
 from dlc.compiler.elaborate.context import Elaborator, Parameter
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.elaborate.run import Run
-from dlc.compiler.graph import Value
+from dlc.compiler.graph import Node, Value, topological
 from dlc.compiler.registry import NoGradient, lookup
+from dlc.compiler.types import Dim, product, substitute
 from dlc.dsl import ast
 from dlc.dsl.diagnostics import Label
 
@@ -20,6 +21,8 @@ def learn(e: Elaborator, run: Run) -> None:
         return
     weights = [each for each in e.parameters.values() if each.role == "parameter" and not e.is_frozen(each.address)]
     learning = weights if e.mode.initial else _reached(e, run, weights)
+    if not e.mode.initial:
+        _warn_of_single_values(e, run)
     with e.builder.at(run.optimizer.span):
         for weight in learning:
             run.gradients[weight.address] = _gradient(e, run.loss, weight)
@@ -74,6 +77,34 @@ def _reached(e: Elaborator, run: Run, weights: list[Parameter]) -> list[Paramete
         problem = Problem("W0402", f"`{weight.address}` cannot learn from this loss", secondary=where)
         e.report.add(problem, weight.span, "warning")
     return found
+
+
+def _warn_of_single_values(e: Elaborator, run: Run) -> None:
+    """Warn where what is normalized is one value by itself: it is its own mean, and nothing of it comes through."""
+    assert run.loss is not None
+    batch = run.settings.get("batch", 32)
+    found: dict[ast.Span, Node] = {}
+    for node in topological([run.loss]):
+        if node.op == "dlc.Moments" and node.span is not None and _averaged(node, batch) == 1:
+            found.setdefault(node.span, node)
+    for span, node in found.items():
+        x = next(node.operands())
+        batched = 0 not in node.attributes["axes"]
+        problem = Problem(
+            "W0407",
+            "the mean and variance are those of one value",
+            f"this is {x.type}" + (f", with `batch = {batch}`" if batched else ""),
+            notes=("what comes out is the same whatever comes in, and nothing before it learns",),
+            help="give the run a larger `batch`, or normalize each example by itself: `LayerNorm`" if batched else None,
+        )
+        e.report.add(problem, span, "warning")
+
+
+def _averaged(moments: Node, batch: int) -> Dim:
+    """How many values one mean is taken of."""
+    shape = next(moments.operands()).shape
+    over = [dim for axis, dim in enumerate(shape) if axis not in moments.attributes["axes"]]
+    return substitute(product(over), {"B": batch})
 
 
 def differentiable(loss: Value) -> tuple[set[Value], set[Value], list[ast.Span | None]]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Any
 
 from dlc.compiler.elaborate import calls, expressions, instances
 from dlc.compiler.elaborate.arithmetic import truth
-from dlc.compiler.elaborate.context import Elaborator, Frame, Stage
+from dlc.compiler.elaborate.context import Elaborator, Frame
 from dlc.compiler.elaborate.entities import POISON, Builtin, Function, Instance, Place, Scope, Template
 from dlc.compiler.elaborate.names import give
 from dlc.compiler.elaborate.problems import Problem
-from dlc.compiler.graph import Value
 from dlc.compiler.registry import IllTyped
 from dlc.dsl import ast
 
@@ -34,9 +32,7 @@ def chain(e: Elaborator, expr: ast.Chain, value: Any, frame: Frame, whole_of: In
 
 def _stage(e: Elaborator, stage: ast.Stage, value: Any, frame: Frame, place: Place | None) -> Any:
     """One stage, its mistakes reported at the stage."""
-    before = len(e.builder.made)
-    weights = len(e.parameters)
-    index = len(e.stages)
+    since = e.mark()
     step = stage.step
     made: Instance | None = None
     fresh = stage.alias is not None and frame.scope.find(stage.alias.text) is None
@@ -53,18 +49,14 @@ def _stage(e: Elaborator, stage: ast.Stage, value: Any, frame: Frame, place: Pla
         result = POISON
     if stage.alias is not None:
         give(e, frame, stage.alias, result, made_by=step.span, instance=made)
-    if not frame.library:
+    loop = isinstance(step, ast.Repeat | ast.For)
+    if not frame.library and (made is None or loop):  # the application of any other instance has listed itself
         label = made.address if made is not None else _label(step)
-        kind = result.type if isinstance(result, Value) else None
-        new = islice(reversed(e.parameters), len(e.parameters) - weights)  # from the end: there may be thousands before
-        owned, nodes = tuple(new)[::-1], tuple(e.builder.made[before:])
-        inner = len(e.stages) - index
-        line = Stage(_kind(step, made), label, str(frame.place), kind, owned, nodes, inner, step.span)
-        e.stages.insert(index, line)
+        e.applied(since, _kind(step), label, frame.place, result, step.span)
     return result
 
 
-def _kind(step: ast.Step, made: Instance | None) -> str:
+def _kind(step: ast.Step) -> str:
     match step:
         case ast.Fan():
             return "branches"
@@ -72,9 +64,7 @@ def _kind(step: ast.Step, made: Instance | None) -> str:
             return "choice"
         case ast.Repeat() | ast.For():
             return "loop"
-    if made is None:
-        return "function"
-    return "block" if made.chain is None else "loop"
+    return "function"
 
 
 def _label(step: ast.Step) -> str:

@@ -19,24 +19,32 @@ QUIET = ("loop", "branches", "choice")
 
 @dataclass(eq=False, slots=True)
 class StagePart(Part):
-    """A box in the making: the nodes that it stands for, its weights, and what it gives."""
+    """A box in the making: the nodes that it stands for, its weights, and what it gives.
+
+    `shares` says that it reads weights of another box.
+    """
 
     kind: str = ""
     hover: str = ""
     nodes: list[Node] = field(default_factory=list)
     weights: list[str] = field(default_factory=list)
+    shares: bool = False
     output: str = ""
 
 
 @dataclass(slots=True)
 class Staged:
-    """Boxes, edges, and for each node the number of its box; `values` are what flows along an edge."""
+    """Boxes, edges, and for each node the number of its box; `values` are what flows along an edge.
+
+    The nodes of `held` compute something of weights alone.
+    """
 
     boxes: list[Box] = field(default_factory=list)
     edges: list[Edge] = field(default_factory=list)
     values: dict[tuple[int, int], tuple[Value, ...]] = field(default_factory=dict)
     owner: dict[Node, int] = field(default_factory=dict)
     weights: dict[int, list[str]] = field(default_factory=dict)
+    held: set[Node] = field(default_factory=set)
 
 
 def net_picture(unit: Unit) -> Picture:
@@ -70,18 +78,15 @@ def staged(unit: Unit, nodes: Sequence[Node], named: Mapping[Node, str] | None =
     groups = _stage_parts(unit, {node for node in wanted if node not in named}, parts, owner)
     _rest(unit, wanted, named, parts, owner, groups.of)
     _weigh(unit, wanted, parts, owner)
+    _share(unit, [node for node in wanted if node not in named], parts, owner)
     for part in parts:
         part.alike = (part.kind, part.output, tuple(str(unit.weights[each]) for each in part.weights))
-    flow: dict[tuple[int, int], dict[Value, None]] = {}
-    for node in wanted:
-        for value in node.operands():
-            source = inputs.get(value) if value.node is None else owner.get(value.node)
-            if source is not None and source != owner[node]:
-                flow.setdefault((source, owner[node]), {})[value] = None
+    held = _held(unit, wanted)
+    flow = _flow(wanted, inputs, owner, held)
     turns = merge(parts, groups.turns)
     kept = [n for n, part in enumerate(parts) if turns.alias[n] == n and (part.nodes or part.kind == "data")]
     number_of = {old: new for new, old in enumerate(kept)}
-    result = Staged()
+    result = Staged(held=held)
     for old, (group, label, note) in zip(kept, dissolve([parts[old].group for old in kept]), strict=True):
         result.weights[len(result.boxes)] = parts[old].weights
         result.boxes.append(_box(unit, parts[old], group, label, note))
@@ -187,6 +192,33 @@ def _rest(
             part.hover = f"{', '.join(ops)}\n{part.nodes[-1].outputs[0].type}\n{part.nodes[-1].span or ''}".rstrip()
 
 
+def _held(unit: Unit, wanted: Sequence[Node]) -> set[Node]:
+    """The nodes that compute something of weights and constants alone."""
+    fixed = {unit.graph.input(each) for each in unit.graph.input_names if each in unit.carried}
+    held: set[Node] = set()
+    for node in wanted:
+        if all(v in fixed or v.op == "Constant" or v.node in held for v in node.operands()):
+            held.add(node)
+    return held
+
+
+def _flow(
+    wanted: Sequence[Node], inputs: Mapping[Value, int], owner: Mapping[Node, int], held: set[Node]
+) -> dict[tuple[int, int], dict[Value, None]]:
+    """What flows from part to part. What a part that computes with data computes of weights alone besides is no flow:
+    it is made once for all parts that read these weights."""
+    busy = {owner[node] for node in wanted if node not in held}
+    flow: dict[tuple[int, int], dict[Value, None]] = {}
+    for node in wanted:
+        for value in node.operands():
+            source = inputs.get(value) if value.node is None else owner.get(value.node)
+            if source is None or source == owner[node]:
+                continue
+            if value.node not in held or source not in busy:
+                flow.setdefault((source, owner[node]), {})[value] = None
+    return flow
+
+
 def _weigh(unit: Unit, wanted: Sequence[Node], parts: list[StagePart], owner: Mapping[Node, int]) -> None:
     """Give the weights that no stage made to the first part that reads them."""
     homeless = set(unit.weights) - {each for part in parts for each in part.weights}
@@ -203,10 +235,19 @@ def _weigh(unit: Unit, wanted: Sequence[Node], parts: list[StagePart], owner: Ma
                     part.label = f"{name.rpartition('.')[0] or name}: {part.label}"
 
 
+def _share(unit: Unit, nodes: Sequence[Node], parts: list[StagePart], owner: Mapping[Node, int]) -> None:
+    """Mark the parts that read weights which are counted at another."""
+    read = set(unit.graph.input_names)
+    homes = {unit.graph.input(a): n for n, part in enumerate(parts) for a in part.weights if a in read}
+    for node in nodes:
+        if any(homes.get(value, owner[node]) != owner[node] for value in node.operands()):
+            parts[owner[node]].shares = True
+
+
 def _box(unit: Unit, part: StagePart, group: Group | None, label: str, note: str) -> Box:
     name = short_text(" ".join(each for each in (f"{label}.{part.label}" if label else part.label, note) if each))
     count = sum(prod(unit.weights[each].static_shape()) for each in part.weights)
-    weights = f"{count:,} weight{'s' if count != 1 else ''}" if count else ""
+    weights = f"{count:,} weight{'s' if count != 1 else ''}" if count else "weights shared" if part.shares else ""
     return Box(tuple(each for each in (name, part.output, weights) if each), part.kind, part.hover, group)
 
 

@@ -154,8 +154,9 @@ def _differentiated(
                 if value in weights or value in fed:
                     reads.setdefault(number, {})["the weights" if value in weights else "its input"] = None
             elif value in known and value.node.op != "Constant":
-                own = drawn.owner.get(old[value.node]) == number
-                reads.setdefault(number, {})["its own values" if own else "its input"] = None
+                maker = old[value.node]
+                what = "its own values" if drawn.owner.get(maker) == number else "its input"
+                reads.setdefault(number, {})["the weights" if maker in drawn.held else what] = None
     return made, {number: " and ".join(found) for number, found in reads.items()}
 
 

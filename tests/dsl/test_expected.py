@@ -1,4 +1,4 @@
-"""The broken programs of the language's description: each first message is about what `EXPECTED` says, at that line."""
+"""The broken programs: each has its first message in `FIRST`, and a line for people in the file `EXPECTED`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Expected:
     then: tuple[tuple[str, int], ...] = ()
 
 
-EXPECTED = {
+FIRST = {
     "bracket": Expected("E0115", 4, 3, ((3, 18),), ("a bracket is not closed", "opened here")),
     "broadcast": Expected("E0304", 12, 22, ((8, 11),), ("`price`", "f32[B, 1]", "f32[B, B]", "squeeze(-1)")),
     "case": Expected("E0204", 1, 7, (), ("a block begins with a capital letter", "`Unit`"), (("E0204", 2),)),
@@ -55,9 +55,9 @@ def messages(name: str) -> list[Diagnostic]:
     return list(caught.value.diagnostics)
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("name", FIRST)
 def test_the_first_message(name: str) -> None:
-    expected = EXPECTED[name]
+    expected = FIRST[name]
     first, *others = messages(name)
     place = first.primary.span
     assert (first.code, place.line, place.column) == (expected.code, expected.line, expected.column)
@@ -69,14 +69,16 @@ def test_the_first_message(name: str) -> None:
     assert tuple((each.code, each.primary.span.line) for each in others) == expected.then
 
 
-def test_the_table_is_that_of_the_description() -> None:
-    """Each file once, with the line and the code that `EXPECTED` has for it."""
+def test_every_broken_program_has_its_line_and_its_first_message() -> None:
+    """Where the file and the table say the same thing they agree: the line, and the code if the file says one."""
+    programs = {path.stem for path in BAD.glob("*.net")}
     rows = [line.split(None, 2) for line in (BAD / "EXPECTED").read_text(encoding="utf-8").splitlines()[1:]]
-    assert {name for name, _, _ in rows} == {f"{name}.net" for name in EXPECTED}
-    assert {path.stem for path in BAD.glob("*.net")} == set(EXPECTED)
-    for name, line, text in rows:
-        ours = EXPECTED[name.removesuffix(".net")]
-        assert ours.line == int(line)
+    told = {name.removesuffix(".net"): (int(line), text) for name, line, text in rows}
+    for where, known in {"the file tests/fixtures/bad/EXPECTED": set(told), f"FIRST in {__file__}": set(FIRST)}.items():
+        assert not programs - known, f"{where} says nothing of {sorted(programs - known)}"
+        assert not known - programs, f"{where} has what is no program there: {sorted(known - programs)}"
+    for name, (line, text) in told.items():
         code = re.match(r"E\d{4}", text)
-        assert code is None or ours.code == code[0]
-        assert ours.code in CODES
+        expected = (FIRST[name].line, FIRST[name].code)
+        assert (line, code[0] if code else expected[1]) == expected, f"EXPECTED and FIRST differ about {name}.net"
+        assert FIRST[name].code in CODES, f"{FIRST[name].code}, the code of {name}.net, is not in CODES"

@@ -139,6 +139,39 @@ def test_what_cannot_learn_is_an_error_or_a_warning() -> None:
     assert warnings(DATA + NET + section("loss = mse(out, y)")) == []
 
 
+@pytest.mark.parametrize(
+    ("norm", "batch", "codes"),
+    [
+        ("BatchNorm", 1, ["W0407"]),
+        ("BatchNorm", 2, []),
+        ("LayerNorm", 1, []),
+        ("reshape([B, 2, 2, 1]) -> BatchNorm -> flatten", 1, []),
+        ("reshape([B, 4, 1, 1]) -> BatchNorm -> flatten", 1, ["W0407"]),
+        ("reshape([B, 4, 1, 1]) -> BatchNorm -> BatchNorm -> flatten", 1, ["W0407", "W0406"]),
+        ("repeat 2 { BatchNorm }", 1, ["W0407"]),
+        ("GroupNorm(2)", 1, []),
+        ("GroupNorm(4)", 2, ["W0407"]),
+    ],
+)
+def test_statistics_of_one_value_are_warned_of(norm: str, batch: int, codes: list[str]) -> None:
+    net = NET.replace("BatchNorm as norm", norm)
+    assert warnings(DATA + net + section("loss = mse(out, y)").replace("batch = 6", f"batch = {batch}")) == codes
+
+
+def test_nothing_before_statistics_of_one_value_learns() -> None:
+    """What the warning says: the gradient is 0."""
+    one = {"x": FEEDS["x"][:1], "y": FEEDS["y"][:1]}
+    found = gradients(DATA + NET + section("loss = mse(out, y)").replace("batch = 6", "batch = 1"), **one)
+    assert not found["it.first.weight:grad"].any()
+    assert found["it.norm.bias:grad"].any()
+
+
+def test_what_is_frozen_or_fixed_by_the_net_has_the_statistics_that_it_has() -> None:
+    one = section("loss = mse(out, y)").replace("batch = 6", "batch = 1")
+    assert warnings(DATA + NET + one.replace("  loss", "  freeze it.norm\n  loss")) == []
+    assert warnings(DATA + NET.replace("f32[B, 4]", "f32[1, 4]") + one) == ["W0407"]
+
+
 def test_named_parts_of_a_loss_are_reported_and_weigh_as_written() -> None:
     net = NET.replace("  return out", "  param noise: f32[2] = zeros\n  return out")
     body = (

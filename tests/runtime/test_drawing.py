@@ -100,6 +100,77 @@ def test_turns_that_differ_are_all_drawn() -> None:
     assert weights == ["36 weights", "20 weights", "10 weights"]
 
 
+TWICE = """
+{block}
+data pairs {{
+  train = npz("pairs.npz")
+  a: f32[1, 8, 8] = raw.a
+  b: f32[1, 8, 8] = raw.b
+}}
+
+net twice {{
+  input a: f32[B, 1, 8, 8], b: f32[B, 1, 8, 8]
+  tower = {tower}
+  y = tower(a) + tower(b)
+  return y
+}}
+
+train twice on pairs {{
+  loss = mean(square(y)) + l2(twice)
+  optimizer = SGD(lr=0.1)
+}}
+"""
+
+
+def twice(tower: str, block: str = "") -> Program:
+    return Program.of_text(TWICE.format(tower=tower, block=block))
+
+
+STAGE = "block Stage(c) = Conv(c, 3, pad=1) -> BatchNorm -> relu"
+NORMED = """
+block Normed {
+  input x
+  param w: f32[8, 3] = glorot
+  return x @ (w -> l2_normalize(axis=0)) -> relu
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("tower", "block", "boxes"),
+    [("Conv(4, 3)", "", ["tower"]), ("Stage(4)", STAGE, ["conv", "batch_norm", "relu"])],
+)
+def test_one_instance_applied_twice_is_two_branches(tower: str, block: str, boxes: list[str]) -> None:
+    """A bias is brought into shape once for both, and is no data that goes from one to the other."""
+    program = twice(tower, block)
+    labels, size = ["a", "b", *boxes, *boxes], len(boxes)
+    chains = [[0, *range(2, 2 + size)], [1, *range(2 + size, 2 + 2 * size)]]
+    forward = {pair for chain in chains for pair in pairwise(chain)}
+    inside = {(source, target) for source, target in forward if source > 1}
+
+    picture = net_picture(program.net("twice"))
+    assert names(picture) == [*labels, "Add", "y"]
+    ends = {(edge.source, edge.target) for edge in picture.edges}
+    last = len(labels)
+    assert ends == forward | {(chains[0][-1], last), (chains[1][-1], last), (last, last + 1)}
+
+    step = step_picture(program, "twice")
+    assert names(step) == [*labels, "loss", "Add"]
+    assert {(edge.target, edge.source) for edge in step.returns if edge.source < last} == inside
+    assert len(step.updates) == len([box for box in step.boxes if box.lines[-1].endswith(" weights")])
+
+
+def test_shared_weights_are_counted_once_and_marked() -> None:
+    picture = net_picture(twice("Conv(4, 3)").net("twice"))
+    assert [box.lines[2:] for box in picture.boxes] == [(), (), ("40 weights",), ("weights shared",), (), ()]
+
+
+def test_what_is_computed_of_weights_in_a_box_of_its_own_is_drawn() -> None:
+    text = NORMED + "net n {\n  input x: f32[B, 8]\n  return x -> Normed\n}\n"
+    picture = net_picture(Program.of_text(text).net("n"))
+    assert ("l2_normalize(axis=0)", "MatMul") in flows(picture)
+
+
 @pytest.mark.parametrize("name", NETS)
 def test_all_weights_are_shown(name: str) -> None:
     """Each box shows its own; what stands for several turns counts as often."""

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pass_cases import Case, on_runtime, random_feeds, read
+from pass_cases import FOLDER, Case, on_runtime, random_feeds, read
 
 from dlc.compiler.evaluate import evaluate
-from dlc.compiler.passes import lower, simplify
+from dlc.compiler.passes import PASSES, differentiate, lower, simplify
 from dlc.compiler.text import from_text, to_text
 from dlc.compiler.verify import verify
 
 CASES = read()
 RULES = [case for case in CASES if case.transform is simplify]
 each = pytest.mark.parametrize("case", CASES, ids=[f"{case.transform.__name__}: {case.title}" for case in CASES])
+
+
+def test_every_pass_has_a_fixture() -> None:
+    """But for `differentiate`, whose cases are those of the operators and `test_differentiate.py`."""
+    tested = {differentiate, *(case.transform for case in CASES)}
+    missing = [each.__name__ for each in PASSES if each not in tested]
+    assert not missing, f"passes without a case: {', '.join(f'{FOLDER.name}/{name}.txt' for name in missing)}"
 
 
 @each
