@@ -147,7 +147,7 @@ def test_what_cannot_learn_is_an_error_or_a_warning() -> None:
         ("LayerNorm", 1, []),
         ("reshape([B, 2, 2, 1]) -> BatchNorm -> flatten", 1, []),
         ("reshape([B, 4, 1, 1]) -> BatchNorm -> flatten", 1, ["W0407"]),
-        ("reshape([B, 4, 1, 1]) -> BatchNorm -> BatchNorm -> flatten", 1, ["W0407", "W0406"]),
+        ("reshape([B, 4, 1, 1]) -> BatchNorm -> BatchNorm -> flatten", 1, ["W0407", "W0407"]),
         ("repeat 2 { BatchNorm }", 1, ["W0407"]),
         ("GroupNorm(2)", 1, []),
         ("GroupNorm(4)", 2, ["W0407"]),
