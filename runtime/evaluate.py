@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from dlc.compiler.types import numpy_dtype
 from dlc.runtime import session
 from dlc.runtime.atomic import write_json
-from dlc.runtime.checkpoint import Array, load_tensors
+from dlc.runtime.checkpoint import Array, Checkpoints, load_tensors
 from dlc.runtime.compiled import Compiled
 from dlc.runtime.data import Split, prepare, sequential
 from dlc.runtime.data.plan import parse_plan
@@ -164,9 +165,23 @@ def load_weights(folder: RunFolder, weights: str) -> tuple[dict[str, Array], str
     if weights in named and not path.exists():
         help = "it has not finished its first epoch; the weights of a run are saved then"
         if folder.last.exists():
-            help = "what it chooses them by was never finite; --weights last takes its last ones"
+            why = "what it chooses them by was never finite"
+            if not _ended_an_epoch(folder):
+                why = "it has not finished its first epoch, after which it chooses them"
+            help = f"{why}; --weights last takes its last ones"
         raise InputError(f"the run in {folder.path} has no {weights} weights yet", help)
     return load_tensors(path)[0], weights
+
+
+def _ended_an_epoch(folder: RunFolder) -> bool:
+    """A run that is stopped within its first epoch has its last weights, too. One that is done may have been shorter
+    than an epoch: its end counts as that of one."""
+    if folder.run.get("status") == "finished":
+        return True
+    checkpoint = None
+    with contextlib.suppress(InputError):  # the weights are what was asked for
+        checkpoint = Checkpoints(folder.path, silent).latest()
+    return checkpoint is None or checkpoint.epoch > 0
 
 
 def _record_test(folder: RunFolder, weights: str, values: Mapping[str, float], note: Callable[[str], None]) -> int:
