@@ -104,7 +104,7 @@ def train(program: Program, run: str, folder: Path, options: Options = DEFAULT, 
     schedule = _schedule(compiled, asked, options, dataset, stepper, view)
     stepper.load(initial(compiled, stepper, dataset, schedule.seed, schedule.batch, after, view.note))
     with RunFolder.create(folder, asked, lambda made: compiled.write(made.model, program)) as made:
-        made.record_classes(dataset.classes)
+        made.record_data(dataset.classes, dataset.content)
         loop = _loop(made, compiled, stepper, device, asked, dataset, schedule, None, options)
         report = _report(made, compiled, dataset, device, options, view)
         return _run(loop, compiled, schedule, made, view, start, report)
@@ -152,7 +152,7 @@ def resume(folder: Path, options: Options = DEFAULT, view: View = UNSEEN, progra
             opened.replace_model(partial(compiled.write, program=program))
         for name, (old, new) in opened.record_resume(checkpoint.step if checkpoint else 0, asked).items():
             view.note(f"{name} was {old} and is {new}")
-        opened.record_classes(dataset.classes)
+        opened.record_data(dataset.classes, dataset.content)
         loop = _loop(opened, compiled, stepper, device, asked, dataset, schedule, checkpoint, options)
         report = _report(opened, compiled, dataset, device, options, view)
         return _run(loop, compiled, schedule, opened, view, start, report)
