@@ -7,6 +7,7 @@ from typing import Any
 
 from dlc.compiler.elaborate import bodies, expressions, instances, kinds
 from dlc.compiler.elaborate.context import Elaborator, Frame
+from dlc.compiler.elaborate.conversion import name_converted
 from dlc.compiler.elaborate.entities import (
     POISON,
     Binding,
@@ -265,14 +266,17 @@ def _builtin(
     _complete(function.name, takes, len(positional), places, spans, span)
     given = dict(zip(takes.known, positional, strict=False)) | named
     places = dict(zip(takes.known, spans, strict=False)) | places
-    takes.check(given, places)
-    if e.ragged and "mask" in takes.known:
-        insist(e, function.name, given, takes.defaults.get("axis"))
     extra: dict[str, Any] = {"e": e, "frame": frame, "written": args}
     try:
+        takes.check(given, places)
+        if e.ragged and "mask" in takes.known:
+            insist(e, function.name, given, takes.defaults.get("axis"))
         return function.call(*(extra[name] for name in takes.hidden), *positional, **named)
     except Problem as problem:
         problem.span = problem.span or places.get(problem.argument)
+        if not frame.library:
+            written = [*[None] * len(first), *(arg.value for arg in args)]
+            name_converted(problem, zip(written, [*positional, *named.values()], strict=True), function.name)
         raise
 
 

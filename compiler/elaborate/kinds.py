@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeAlias
 
+from dlc.compiler.elaborate.conversion import CONVERT
 from dlc.compiler.elaborate.entities import Builtin, Direction, Distribution, describe
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
@@ -49,8 +50,8 @@ class Kind:
     """`wanted` in words; `sort` tells a value of another type, `within` one that is out of range.
 
     `graded` kinds are numbers that may be computed at run time as well where the language takes them, and are not
-    looked into then: a learning rate by a schedule. Those that are `counted` have LARGEST as their end. `code` is
-    told of a value of another type.
+    looked into then: a learning rate by a schedule. Those that are `counted` have LARGEST as their end; `float`
+    makes one that is `converted` of any tensor. `code` is told of a value of another type.
     """
 
     wanted: str
@@ -58,6 +59,7 @@ class Kind:
     within: Callable[[Any], bool] = lambda value: True
     graded: bool = False
     counted: bool = False
+    converted: bool = False
     code: str = "E0302"
     help: str | None = None
 
@@ -73,7 +75,9 @@ class Kind:
         late = not sort and isinstance(value, Value | Polynomial) and (self.graded or self.counted)
         message = f"{subject} wants {self.wanted}" + (", known while compiling" if late else "")
         code = "E0303" if sort else "E0306" if late else self.code
-        raise Problem(code, message, self._found(value), span=span, help=self.help)
+        convert = value if self.converted and isinstance(value, Value) else None
+        help = CONVERT if convert is not None else self.help
+        raise Problem(code, message, self._found(value), span=span, help=help, convert=convert)
 
     def _found(self, value: Any) -> str:
         """The value in words; of a list of which some would fit, the first that does not."""
@@ -164,7 +168,7 @@ KINDS: dict[str, Kind] = {
         lambda value: value is None or getattr(value, "name", value) in ("mean", "sum"),
     ),
     "tensor": Kind("a tensor", _tensor()),
-    "floats": Kind("floats", _tensor(*FLOATS), help="convert it first: `float(x)`"),
+    "floats": Kind("floats", _tensor(*FLOATS), converted=True),
     "integers": Kind("integers, i64 or i32", _tensor("i64", "i32")),
     "mask": Kind("truth values", _tensor("bool"), code="E0308"),
     "direction": Kind(
