@@ -25,6 +25,7 @@ from dlc.compiler.elaborate.kinds import Signature, signature
 from dlc.compiler.elaborate.library.masks import insist
 from dlc.compiler.elaborate.problems import Application, Problem
 from dlc.compiler.graph import Value
+from dlc.compiler.types import Polynomial
 from dlc.dsl import ast
 from dlc.dsl.diagnostics import nearest
 
@@ -185,6 +186,13 @@ def _check_kind(what: str, setting: ast.Declared, value: Any, span: ast.Span) ->
         kinds.declared(what, setting, value, span)
 
 
+def _check_tensor(what: str, param: ast.Declared, value: Any, span: ast.Span, library: bool) -> None:
+    """A parameter whose type has dimensions takes a tensor; a user's takes numbers too. Raises Problem."""
+    if library or not isinstance(value, int | float | Polynomial | list | tuple | None):
+        message = f"`{param.name.text}` of `{what}` wants a tensor"
+        raise Problem("E0302", message, f"this is {describe(value)}", span=span)
+
+
 def _function(
     e: Elaborator,
     function: Function,
@@ -224,6 +232,8 @@ def _function(
                     _check_kind(function.name, param, value, at)
                     if param.type is not None and isinstance(value, Value):
                         bodies.unify(e, param.type, value, home, param.name.text, at)
+                    elif param.type is not None and param.type.dims is not None:
+                        _check_tensor(function.name, param, value, at, home.library)
                 elif param.default is None:
                     raise Problem("E0205", f"`{function.name}` needs `{param.name.text}`", span=span)
                 else:

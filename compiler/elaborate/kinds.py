@@ -95,6 +95,10 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _scalar(value: Any) -> bool:
+    return isinstance(value, Polynomial) or (isinstance(value, Value) and not value.shape)
+
+
 def _dim(value: Any) -> bool:
     return _integer(value) or isinstance(value, Polynomial)
 
@@ -146,6 +150,11 @@ KINDS: dict[str, Kind] = {
     ),
     "counts": Kind("an integer of 1 or more, or one for each axis", _several(_integer), _least(1), counted=True),
     "naturals": Kind("an integer of 0 or more, or one for each axis", _several(_integer), _least(0), counted=True),
+    "numbers": Kind(
+        "a list of one number or more",
+        lambda value: isinstance(value, list | tuple | range) and all(_number(each) or _scalar(each) for each in value),
+        lambda value: len(value) > 0,
+    ),
     "side": Kind("an integer from 1 to 65,535", _integer, lambda value: 1 <= value < 2**16),
     "padding": Kind(
         "an integer of 0 or more, one for each axis, `same` or `valid`",
