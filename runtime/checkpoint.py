@@ -192,7 +192,7 @@ class Checkpoint:
             )
         if data_hash != self.data_hash:
             raise InputError(
-                f"the data changed since the checkpoint was written: {_data_differences(self.splits, splits)}",
+                f"the data changed since the checkpoint was written: {data_differences(self.splits, splits)}",
                 "restore the data, or start a new run on the new data with another -o",
             )
         notes = []
@@ -246,7 +246,7 @@ def _signature_differences(tensors: Mapping[str, Array], carried: Mapping[str, S
     return lines if len(lines) <= 10 else [*lines[:10], f"and {len(lines) - 10} more"]
 
 
-def _data_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def data_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """In words; both as `Dataset.content` gives them."""
     told = []
     for name in sorted({*before, *now}):

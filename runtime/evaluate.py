@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import numpy as np
 from dlc.compiler.types import numpy_dtype
 from dlc.runtime import session
 from dlc.runtime.atomic import write_json
-from dlc.runtime.checkpoint import Array, load_tensors
+from dlc.runtime.checkpoint import Array, Checkpoints, data_differences, load_tensors
 from dlc.runtime.compiled import Compiled
-from dlc.runtime.data import Split, prepare, sequential
+from dlc.runtime.data import Dataset, Split, prepare, sequential
 from dlc.runtime.data.plan import parse_plan
 from dlc.runtime.errors import InputError, RunError
 from dlc.runtime.folder import RunFolder
@@ -28,12 +29,15 @@ TIMES = "test_evaluations"
 @dataclass(frozen=True)
 class Evaluation:
     """`values` are the loss and the metrics by name. `times` is how often this run has been evaluated on the test
-    split, this time included; None for other splits."""
+    split, this time included; None for other splits. `sha256` is the hash of the decoded records; `changed` says how
+    they differ from those that the run was trained with (of test: first evaluated on), None if they do not."""
 
     split: str
     weights: str
     examples: int
     values: Mapping[str, float]
+    sha256: str
+    changed: str | None = None
     times: int | None = None
 
 
@@ -120,16 +124,17 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate the run in `folder` on a split of its data, with its `best` or `last` weights or those of a file.
 
-    Every example counts the same: a partial batch weighs what it holds. An evaluation on the test split is recorded in
-    `run.json` and told through `note`; with `report`, report.html is written again and shows it. Raises InputError,
-    DataError (no such split, data changed or gone).
+    Every example counts the same: a partial batch weighs what it holds. Data that changed since the run was trained is
+    told through `note`. An evaluation on the test split is recorded in `run.json` and told if it is not the first; with
+    `report`, report.html is written again and shows it. Raises InputError, DataError (no such split; data that is gone,
+    or whose classes are others).
     """
     opened = RunFolder.open(folder)
     compiled = Compiled.load(opened.model, opened.settings)
     tensors, name = load_weights(opened, weights)
     plan = parse_plan(compiled.plan)
     plan.split(split)
-    made = prepare(
+    dataset = prepare(
         plan,
         compiled.file(f"{compiled.data}.prepare.onnx"),
         compiled.files.get(f"{compiled.data}.fit.onnx"),
@@ -140,7 +145,9 @@ def evaluate(
         known=opened.classes,
         say=note,
         progress=progress,
-    ).split(split)
+    )
+    made = dataset.split(split)
+    changed = _changed(opened, dataset, split, note)
     used = session.device(device, note)
     evaluator = Evaluator(
         compiled.file(f"{compiled.run}.eval.onnx"),
@@ -149,12 +156,25 @@ def evaluate(
         threads,
     )
     values = evaluator(tensors, made, int(compiled.settings.get("batch", 32)))
-    times = _record_test(opened, name, values, note) if split == TEST else None
+    found = Evaluation(split, name, len(made), values, made.sha256, changed)
+    if split == TEST:
+        found = replace(found, times=_record_test(opened, found, note))
     if report and split == TEST:
         from dlc.runtime.report.html import refresh_report
 
         refresh_report(opened, compiled, used, note)
-    return Evaluation(split, name, len(made), values, times)
+    return found
+
+
+def _changed(folder: RunFolder, dataset: Dataset, split: str, note: Callable[[str], None]) -> str | None:
+    """How the split differs from the one that the run knows, which is told; None if it does not, or knows none."""
+    known, now = folder.splits.get(split), dataset.content[split]
+    if known is None or known == now:
+        return None
+    changed = data_differences({split: known}, {split: now})
+    since = "first evaluated on it" if split == TEST else "trained"
+    note(f"warning, the data changed since the run was {since}: {changed} ({', '.join(dataset.origins)})")
+    return changed
 
 
 def load_weights(folder: RunFolder, weights: str) -> tuple[dict[str, Array], str]:
@@ -164,17 +184,34 @@ def load_weights(folder: RunFolder, weights: str) -> tuple[dict[str, Array], str
     if weights in named and not path.exists():
         help = "it has not finished its first epoch; the weights of a run are saved then"
         if folder.last.exists():
-            help = "what it chooses them by was never finite; --weights last takes its last ones"
+            why = "what it chooses them by was never finite"
+            if not _ended_an_epoch(folder):
+                why = "it has not finished its first epoch, after which it chooses them"
+            help = f"{why}; --weights last takes its last ones"
         raise InputError(f"the run in {folder.path} has no {weights} weights yet", help)
     return load_tensors(path)[0], weights
 
 
-def _record_test(folder: RunFolder, weights: str, values: Mapping[str, float], note: Callable[[str], None]) -> int:
+def _ended_an_epoch(folder: RunFolder) -> bool:
+    """A run that is stopped within its first epoch has its last weights, too. One that is done may have been shorter
+    than an epoch: its end counts as that of one."""
+    if folder.run.get("status") == "finished":
+        return True
+    checkpoint = None
+    with contextlib.suppress(InputError):  # the weights are what was asked for
+        checkpoint = Checkpoints(folder.path, silent).latest()
+    return checkpoint is None or checkpoint.epoch > 0
+
+
+def _record_test(folder: RunFolder, found: Evaluation, note: Callable[[str], None]) -> int:
     """Counts evaluations on the test split: each choice made by looking at it makes the next one worth less."""
     content = dict(folder.run)
     times = int(content.get(TIMES, 0)) + 1
     content[TIMES] = times
-    content["evaluated"] = {TEST: {"weights": weights, "values": {name: _json(each) for name, each in values.items()}}}
+    values = {name: _json(each) for name, each in found.values.items()}
+    told = {"weights": found.weights, "values": values, "sha256": found.sha256, "changed": found.changed}
+    content["evaluated"] = {TEST: told}
+    content["splits"] = {TEST: [found.examples, found.sha256], **folder.splits}
     try:
         write_json(folder.path / "run.json", content)
     except RunError as error:

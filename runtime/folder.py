@@ -159,9 +159,18 @@ class RunFolder:
         classes: dict[str, list[str]] = found if isinstance(found, dict) else {}
         return classes
 
-    def record_classes(self, classes: Mapping[str, Sequence[str]]) -> None:
-        """Raises RunError if `run.json` cannot be written."""
+    @property
+    def splits(self) -> dict[str, list[Any]]:
+        """How many examples the splits had that the run was trained and evaluated on, and their hashes: as
+        `Dataset.content` gives them. Runs of before `run.json` said so have none."""
+        found = self._content.get("splits")
+        splits: dict[str, list[Any]] = found if isinstance(found, dict) else {}
+        return splits
+
+    def record_data(self, classes: Mapping[str, Sequence[str]], splits: Mapping[str, list[Any]]) -> None:
+        """Records what `classes` and `splits` give. Raises RunError if `run.json` cannot be written."""
         self._content["classes"] = {field: list(names) for field, names in classes.items()}
+        self._content["splits"] = {**self.splits, **splits}
         write_json(self.path / "run.json", self._content)
 
     def conclude(self, reason: str) -> None:

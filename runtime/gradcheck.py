@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from dlc.compiler.build import rewrite
 from dlc.compiler.evaluate import evaluate
-from dlc.compiler.graph import Graph
+from dlc.compiler.graph import Graph, Value
 from dlc.compiler.passes import TRAINING, dce, run
 from dlc.compiler.program import Program
 from dlc.runtime.checkpoint import Array
@@ -55,8 +56,8 @@ def gradcheck(
     """Each weight's gradient against central differences of the loss along random directions, both in float64.
 
     The weights are those that the run begins with, the batch is the first `examples` of its training split. Nothing is
-    lowered and ONNX Runtime takes no part: what is checked is the symbolic gradient. Raises SourceError, DataError, and
-    InputError for fewer examples than asked for.
+    lowered and ONNX Runtime takes no part: what is checked is the symbolic gradient. What is detached keeps the value
+    that it has with these weights. Raises SourceError, DataError, and InputError for fewer examples than asked for.
     """
     compiled = Compiled.of(program, name)
     dataset = prepare(
@@ -79,15 +80,27 @@ def gradcheck(
     feeds = {key: _wide(given[key], graph.input(key).type.numpy) for key in graph.input_names}
     loss = dce(Graph(graph.name, graph.inputs, {"loss": graph.outputs["loss"]}, graph.nodes, graph.names))
     found = evaluate(graph, feeds)
+    loss, held = _held(loss, feeds)
     addresses = [key.removesuffix(":grad") for key in graph.outputs if key.endswith(":grad")]
     rng = np.random.default_rng(seed)
     checked = []
     for number, address in enumerate(addresses):
         if progress is not None:
             progress("weights", number, len(addresses))
-        pairs = [_pair(loss, feeds, address, found[f"{address}:grad"], rng) for _ in range(directions)]
+        pairs = [_pair(loss, held, address, found[f"{address}:grad"], rng) for _ in range(directions)]
         checked.append(max(pairs, key=lambda pair: pair.error))
     return checked
+
+
+def _held(loss: Graph, feeds: Mapping[str, Array]) -> tuple[Graph, dict[str, Array]]:
+    """The loss with an input in place of each value that is detached, and the feeds with these values: a gradient takes
+    them as constants, so the differences must."""
+    detached = {f"detached[{i}]": node.output for i, node in enumerate(loss.nodes) if node.op == "dlc.Detach"}
+    values = evaluate(Graph(loss.name, loss.inputs, detached, loss.nodes, loss.names), feeds)
+    inputs = {value: Value(value.type, None, 0) for value in detached.values()}
+    names = {**loss.names, **{inputs[value]: name for name, value in detached.items()}}
+    opened = Graph(loss.name, (*loss.inputs, *inputs.values()), loss.outputs, loss.nodes, names)
+    return rewrite(opened, lambda node, _: inputs.get(node.outputs[0])), {**feeds, **values}
 
 
 def _pair(loss: Graph, feeds: Mapping[str, Array], address: str, gradient: Array, rng: np.random.Generator) -> Checked:

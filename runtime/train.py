@@ -104,7 +104,7 @@ def train(program: Program, run: str, folder: Path, options: Options = DEFAULT, 
     schedule = _schedule(compiled, asked, options, dataset, stepper, view)
     stepper.load(initial(compiled, stepper, dataset, schedule.seed, schedule.batch, after, view.note))
     with RunFolder.create(folder, asked, lambda made: compiled.write(made.model, program)) as made:
-        made.record_classes(dataset.classes)
+        made.record_data(dataset.classes, dataset.content)
         loop = _loop(made, compiled, stepper, device, asked, dataset, schedule, None, options)
         report = _report(made, compiled, dataset, device, options, view)
         return _run(loop, compiled, schedule, made, view, start, report)
@@ -114,8 +114,9 @@ def resume(folder: Path, options: Options = DEFAULT, view: View = UNSEEN, progra
     """Go on with the run in `folder` from its last checkpoint; one that has saved nothing yet begins at step 0.
 
     With `program` (the same file with other `let`s, or edited) the run is compiled anew and goes on with that, as long
-    as its weights are the same; what changed is recorded and told. A run that has reached its end returns at once, with
-    a note. Raises what `train` raises, and InputError if the checkpoint does not fit model or data, or none is left.
+    as its weights, seed and batch are the same; what changed is recorded and told. A run that has reached its end
+    returns at once, with a note. Raises what `train` raises, and InputError if the checkpoint does not fit model or
+    data, or none is left.
     """
     start = time.monotonic()
     with RunFolder.resume(folder) as opened:
@@ -135,11 +136,8 @@ def resume(folder: Path, options: Options = DEFAULT, view: View = UNSEEN, progra
             after = Path(asked["after"]) if asked.get("after") else None
             stepper.load(initial(compiled, stepper, dataset, schedule.seed, schedule.batch, after, view.note))
         else:
-            if checkpoint.seed != schedule.seed:
-                raise InputError(
-                    f"the run's seed is {checkpoint.seed}, and {schedule.seed} is asked for",
-                    "a run keeps its seed; start a new one with another -o",
-                )
+            _kept("seed", checkpoint.seed, schedule.seed)
+            _kept("batch", before.get("batch", schedule.batch), schedule.batch)
             for note in checkpoint.check_resumable(
                 stepper.signature, dataset.data_hash, compiled.graph_hash, asked["versions"], dataset.content
             ):
@@ -152,10 +150,20 @@ def resume(folder: Path, options: Options = DEFAULT, view: View = UNSEEN, progra
             opened.replace_model(partial(compiled.write, program=program))
         for name, (old, new) in opened.record_resume(checkpoint.step if checkpoint else 0, asked).items():
             view.note(f"{name} was {old} and is {new}")
-        opened.record_classes(dataset.classes)
+        opened.record_data(dataset.classes, dataset.content)
         loop = _loop(opened, compiled, stepper, device, asked, dataset, schedule, checkpoint, options)
         report = _report(opened, compiled, dataset, device, options, view)
         return _run(loop, compiled, schedule, opened, view, start, report)
+
+
+def _kept(name: str, old: int, new: int) -> None:
+    """What says which examples a step sees stays: with another batch a step would lie elsewhere in its epoch, and
+    examples would come again or be passed over. Raises InputError."""
+    if old != new:
+        raise InputError(
+            f"the run's {name} is {old}, and {new} is asked for",
+            f"a run keeps its {name}; start a new one with another -o",
+        )
 
 
 Report = Callable[[str, Loop], None]

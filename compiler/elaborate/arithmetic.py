@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dlc.compiler.build import current, op, private
+from dlc.compiler.elaborate.conversion import CONVERT
 from dlc.compiler.elaborate.entities import describe
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
@@ -121,35 +122,38 @@ def _squeeze_help(big: Shape, small: Shape) -> str:
     return "give both the same rank, with 1 where one stretches: `w[:, none]`"
 
 
-def tensor(value: Any, like: str, what: str = "this") -> Value:
-    """A compile-time number, list of numbers or dimension as a tensor of element type `like`; tensors stay."""
+def tensor(value: Any, like: str | Value, what: str = "this") -> Value:
+    """A compile-time number, list of numbers or dimension as a tensor of element type `like`, or of that of the tensor
+    `like`, which it stands beside; tensors stay."""
     if isinstance(value, Value):
         return value
+    beside, kind = (like, like.dtype) if isinstance(like, Value) else (None, like)
     if isinstance(value, Polynomial):
         size: Value = private.Size(dim=value)
-        return size if like == "i64" else op.Cast(size, to=like)
+        return size if kind == "i64" else op.Cast(size, to=kind)
     if isinstance(value, bool):
-        if like != "bool":
-            raise Problem("E0302", f"{what} is {describe(value)}, and {like} is wanted")
+        if kind != "bool":
+            raise Problem("E0302", f"{what} is {describe(value)}, and {kind} is wanted")
     elif isinstance(value, int):
-        if like == "bool":
+        if kind == "bool":
             raise Problem("E0302", f"{what} is {describe(value)}, and bool is wanted")
-        if like in INTEGERS and not -(2**63) <= value < 2**63:
-            raise Problem("E0310", f"{value} does not fit {like}")
+        if kind in INTEGERS and not -(2**63) <= value < 2**63:
+            raise Problem("E0310", f"{value} does not fit {kind}")
     elif isinstance(value, float):
-        if like not in FLOATS:
+        if kind not in FLOATS:
             raise Problem(
                 "E0302",
-                f"integers and floats do not mix: {what} is {value}, beside {like}",
-                help="convert the tensor: `float(x)`",
+                f"integers and floats do not mix: {what} is {value}, beside {kind}",
+                help=CONVERT,
+                convert=beside,
             )
-        if like in ("f32", "bf16") and abs(value) > LARGEST:
-            raise Problem("E0310", f"{value} does not fit {like}")
+        if kind in ("f32", "bf16") and abs(value) > LARGEST:
+            raise Problem("E0310", f"{value} does not fit {kind}")
     elif isinstance(value, list | tuple) and value:
-        return current().constant(_nested(value), like)
+        return current().constant(_nested(value), kind)
     else:
         raise Problem("E0302", f"{what} is {describe(value)}, and a tensor or number is wanted")
-    return current().constant(value, like)
+    return current().constant(value, kind)
 
 
 def _nested(value: Any) -> Any:
@@ -174,15 +178,16 @@ def _extents(value: Any) -> tuple[int, ...]:
 
 def pair(left: Any, right: Any, what: str) -> tuple[Value, Value]:
     """Both as tensors of one element type, the literals adapted; raises Problem."""
-    like = left.dtype if isinstance(left, Value) else right.dtype
-    a, b = tensor(left, like), tensor(right, like)
+    beside = left if isinstance(left, Value) else right
+    a, b = tensor(left, beside), tensor(right, beside)
     if a.dtype != b.dtype:
         mixed = (a.dtype in FLOATS) != (b.dtype in FLOATS)
         raise Problem(
             "E0302",
             "integers and floats do not mix" if mixed else f"these two cannot be {what}",
             f"{a.type} and {b.type}",
-            help="convert one: `float(x)`, or `cast(x, f32)`" if mixed else None,
+            help=CONVERT if mixed else None,
+            convert=(b if a.type.is_float else a) if mixed else None,
         )
     return a, b
 

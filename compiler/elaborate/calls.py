@@ -7,6 +7,7 @@ from typing import Any
 
 from dlc.compiler.elaborate import bodies, expressions, instances, kinds
 from dlc.compiler.elaborate.context import Elaborator, Frame
+from dlc.compiler.elaborate.conversion import name_converted
 from dlc.compiler.elaborate.entities import (
     POISON,
     Binding,
@@ -25,6 +26,7 @@ from dlc.compiler.elaborate.library.functions import along
 from dlc.compiler.elaborate.library.masks import insist, speaker
 from dlc.compiler.elaborate.problems import Application, Problem
 from dlc.compiler.graph import Value
+from dlc.compiler.types import Polynomial
 from dlc.dsl import ast
 from dlc.dsl.diagnostics import nearest
 
@@ -199,6 +201,13 @@ def _check_kind(what: str, setting: ast.Declared, value: Any, span: ast.Span) ->
         kinds.declared(what, setting, value, span)
 
 
+def _check_tensor(what: str, param: ast.Declared, value: Any, span: ast.Span, library: bool) -> None:
+    """A parameter whose type has dimensions takes a tensor; a user's takes numbers too. Raises Problem."""
+    if library or not isinstance(value, int | float | Polynomial | list | tuple | None):
+        message = f"`{param.name.text}` of `{what}` wants a tensor"
+        raise Problem("E0302", message, f"this is {describe(value)}", span=span)
+
+
 def _function(
     e: Elaborator,
     function: Function,
@@ -239,6 +248,8 @@ def _function(
                     _check_kind(function.name, param, value, at)
                     if param.type is not None and isinstance(value, Value):
                         bodies.unify(e, param.type, value, home, param.name.text, at)
+                    elif param.type is not None and param.type.dims is not None:
+                        _check_tensor(function.name, param, value, at, home.library)
                 elif param.default is None:
                     raise Problem("E0205", f"`{function.name}` needs `{param.name.text}`", span=span)
                 else:
@@ -280,15 +291,18 @@ def _builtin(
     _complete(function.name, takes, len(positional), places, spans, span)
     given = dict(zip(takes.known, positional, strict=False)) | named
     places = dict(zip(takes.known, spans, strict=False)) | places
-    takes.check(given, places)
     extra: dict[str, Any] = {"e": e, "frame": frame, "written": args}
     try:
+        takes.check(given, places)
         if e.ragged and function.mixes is not None:
             what, said = speaker(function.name, given, frame)
             insist(e, what, given.get(takes.known[0]), function.mixes, {**takes.defaults, **given}, said)
         return function.call(*(extra[name] for name in takes.hidden), *positional, **named)
     except Problem as problem:
         problem.span = problem.span or places.get(problem.argument)
+        if not frame.library:
+            written = [*[None] * len(first), *(arg.value for arg in args)]
+            name_converted(problem, zip(written, [*positional, *named.values()], strict=True), function.name)
         raise
 
 

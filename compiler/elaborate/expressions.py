@@ -7,6 +7,7 @@ from typing import Any
 from dlc.compiler.elaborate import calls, instances, stages
 from dlc.compiler.elaborate.arithmetic import COMPARE, binary, shown, tensor, truth, unary, whole
 from dlc.compiler.elaborate.context import DEPTH_LIMIT, Elaborator, Frame
+from dlc.compiler.elaborate.conversion import name_converted
 from dlc.compiler.elaborate.entities import POISON, Binding, Direction, Instance, Place, Poison, Scope, describe
 from dlc.compiler.elaborate.indexing import index_tensor
 from dlc.compiler.elaborate.names import find, package, unknown
@@ -111,17 +112,26 @@ def _flat(e: Elaborator, expr: ast.Binary, frame: Frame) -> Any:
         try:
             result = binary(symbol.text, result, right)
         except Problem as problem:
-            left_part = expr.operands[0] if index == 0 else None
-            secondary = _whence(e, frame, (left_part, expr.operands[index + 1]))
+            operand = expr.operands[index + 1]
+            secondary = _whence(e, frame, (expr.operands[0] if index == 0 else None, operand))
             problem.secondary = problem.secondary or secondary
-            other = _plain(expr.operands[index + 1])
+            if not frame.library:
+                name_converted(problem, ((_before(expr, index), result), (operand, right)))
+            other = _plain(operand)
             if problem.code == "E0304" and other is not None:
                 problem.message = problem.message.replace("these two", f"{DOING[symbol.text]} `{other.name}`")
-            problem.span = problem.span or _joined(expr.operands[0].span, expr.operands[index + 1].span)
+            problem.span = problem.span or _joined(expr.operands[0].span, operand.span)
             raise
         except IllTyped as error:
             raise Problem("E0301", str(error)) from error
     return result
+
+
+def _before(expr: ast.Binary, index: int) -> ast.Expr:
+    """What stands to the left of an operator in a flat run."""
+    if index == 0:
+        return expr.operands[0]
+    return ast.Binary(expr.ops[:index], expr.operands[: index + 1], span=expr.span)
 
 
 def _joined(first: ast.Span, last: ast.Span) -> ast.Span:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeAlias
 
+from dlc.compiler.elaborate.conversion import CONVERT
 from dlc.compiler.elaborate.entities import Builtin, Direction, Distribution, describe
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
@@ -49,8 +50,8 @@ class Kind:
     """`wanted` in words; `sort` tells a value of another type, `within` one that is out of range.
 
     `graded` kinds are numbers that may be computed at run time as well where the language takes them, and are not
-    looked into then: a learning rate by a schedule. Those that are `counted` have LARGEST as their end. `code` is
-    told of a value of another type.
+    looked into then: a learning rate by a schedule. Those that are `counted` have LARGEST as their end; `float`
+    makes one that is `converted` of any tensor. `code` is told of a value of another type.
     """
 
     wanted: str
@@ -58,6 +59,7 @@ class Kind:
     within: Callable[[Any], bool] = lambda value: True
     graded: bool = False
     counted: bool = False
+    converted: bool = False
     code: str = "E0302"
     help: str | None = None
 
@@ -73,7 +75,9 @@ class Kind:
         late = not sort and isinstance(value, Value | Polynomial) and (self.graded or self.counted)
         message = f"{subject} wants {self.wanted}" + (", known while compiling" if late else "")
         code = "E0303" if sort else "E0306" if late else self.code
-        raise Problem(code, message, self._found(value), span=span, help=self.help)
+        convert = value if self.converted and isinstance(value, Value) else None
+        help = CONVERT if convert is not None else self.help
+        raise Problem(code, message, self._found(value), span=span, help=help, convert=convert)
 
     def _found(self, value: Any) -> str:
         """The value in words; of a list of which some would fit, the first that does not."""
@@ -89,6 +93,10 @@ def _integer(value: Any) -> bool:
 
 def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _scalar(value: Any) -> bool:
+    return isinstance(value, Polynomial) or (isinstance(value, Value) and not value.shape)
 
 
 def _dim(value: Any) -> bool:
@@ -142,6 +150,11 @@ KINDS: dict[str, Kind] = {
     ),
     "counts": Kind("an integer of 1 or more, or one for each axis", _several(_integer), _least(1), counted=True),
     "naturals": Kind("an integer of 0 or more, or one for each axis", _several(_integer), _least(0), counted=True),
+    "numbers": Kind(
+        "a list of one number or more",
+        lambda value: isinstance(value, list | tuple | range) and all(_number(each) or _scalar(each) for each in value),
+        lambda value: len(value) > 0,
+    ),
     "side": Kind("an integer from 1 to 65,535", _integer, lambda value: 1 <= value < 2**16),
     "padding": Kind(
         "an integer of 0 or more, one for each axis, `same` or `valid`",
@@ -164,7 +177,7 @@ KINDS: dict[str, Kind] = {
         lambda value: value is None or getattr(value, "name", value) in ("mean", "sum"),
     ),
     "tensor": Kind("a tensor", _tensor()),
-    "floats": Kind("floats", _tensor(*FLOATS), help="convert it first: `float(x)`"),
+    "floats": Kind("floats", _tensor(*FLOATS), converted=True),
     "integers": Kind("integers, i64 or i32", _tensor("i64", "i32")),
     "mask": Kind("truth values", _tensor("bool"), code="E0308"),
     "direction": Kind(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from dlc.compiler.graph import Value
 from dlc.dsl.ast import Span
 from dlc.dsl.diagnostics import Diagnostic, Label
 
@@ -15,7 +16,8 @@ class Problem(Exception):
     """A mistake in a `.net` file that has no place yet, or one that names its own.
 
     `label` is what is written under the span; `secondary` are the reasons with their places. `argument` names the
-    parameter of a library function that the mistake is about: it is shown where that is written.
+    parameter of a library function that the mistake is about: it is shown where that is written. `convert` is a tensor
+    that would do as floats: the help names it where it is written.
     """
 
     def __init__(
@@ -29,6 +31,7 @@ class Problem(Exception):
         notes: tuple[str, ...] = (),
         help: str | None = None,
         argument: str = "",
+        convert: Value | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -39,6 +42,7 @@ class Problem(Exception):
         self.notes = notes
         self.help = help
         self.argument = argument
+        self.convert = convert
 
 
 class Reported(Problem):

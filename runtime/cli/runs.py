@@ -33,6 +33,8 @@ def evaluate(
             "weights": found.weights,
             "examples": found.examples,
             "values": plain(found.values),
+            "sha256": found.sha256,
+            "changed": found.changed,
             "times": found.times,
         }
     )

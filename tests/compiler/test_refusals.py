@@ -43,7 +43,7 @@ REFUSED: dict[str, tuple[int, str, str]] = {
     "x -> split(0, axis=1)": (18, "E0303", "`n` of `split` wants an integer of 1 or more"),
     "x -> squeeze(axis=1)": (20, "E0301", "axis 1 of f32[B, 4] is 4, not 1"),
     "concat([x, n], axis=0)": (7, "E0301", "`concat` joins tensors of one kind"),
-    "concat(3, axis=0)": (7, "E0302", "`concat` joins a list of tensors"),
+    "concat(3, axis=0)": (7, "E0302", "`concat` wants a list of one tensor or more"),
     "stack([x, b])": (7, "E0301", "`stack` joins tensors of one kind"),
     'p -> Conv(3, 3, pad="odd")': (23, "E0303", "`pad` of `Conv` wants an integer of 0 or more, one for each axis"),
     'p -> Conv(3, 3, stride=2, pad="same")': (12, "E0305", "`pad=same` with stride 2 needs a size that is known"),

@@ -35,7 +35,7 @@ FITTING: dict[str, Sequence[str]] = {
     "axis": ("-1", "0", "1", "2", "B"), "axes": ("-1", "0", "[0, 1]", "B"), "extent": ("0", "3", "B"),
     "folds": ("2", "5"), "record": ('"a"',), "portion": ("0.1", "3"), "character": ('","',), "picture": ('"a.png"',),
     "path": ('"a.csv"', '"b"'), "direction": ("lowest(dev.loss)", "highest(dev.acc)"),
-    "extents": ("[B, 4]", "[2, 2]", "[4, B]", "[]"),
+    "numbers": ("[2, 5]", "[0.5, s]"), "extents": ("[B, 4]", "[2, 2]", "[4, B]", "[]"),
     "element": ('"f32"', '"i64"', '"bool"', '"bf16"'),
 }  # fmt: skip
 """Arguments that are of each kind; a kind that is missing here fails a test."""

@@ -10,6 +10,7 @@ from fuzz_judge import PROGRAMS, failure, finding, judge
 
 from dlc.compiler.elaborate.kinds import KINDS
 from dlc.compiler.elaborate.library import BUILTINS
+from dlc.dsl import ast
 
 TOGETHER = 20
 ROUNDS = max(PROGRAMS // 500, 1)  # of so many calls, and as many calls alone that are compiled if they are taken
@@ -39,3 +40,10 @@ def test_every_parameter_of_the_library_says_its_kind() -> None:
     for name in BUILTINS.keys() & set(fuzz_calls.names()):
         for parameter, kind, _ in fuzz_calls.parameters(name):
             assert kind is None or kind in KINDS, f"{name}: {parameter}"
+
+
+def test_every_parameter_of_the_library_that_is_text_has_a_type() -> None:
+    """What does not fit is refused where it is given: its text would tell of functions that the user has not called."""
+    for name, each in fuzz_calls.library().main.scope.items():
+        if isinstance(each, ast.Block | ast.Fn):
+            assert [param.name.text for param in each.params if param.type is None] == [], name

@@ -30,6 +30,45 @@ def test_a_small_setting_for_a_block() -> None:
     assert found(text % "Linear(3)") == []
 
 
+MIXED = {
+    "x * k": "`float(k)`",
+    "k - 0.5": "`float(k)`",
+    "x + x + k": "`float(k)`",
+    "k * k + x": "`float(k * k)`",
+    "(k + 1) * x": "`float(k + 1)`",
+    "0.5 * k[:, 0:2]": "`float(k[:, 0:2])`",
+    "x > k": "`float(k)`",
+    "sqrt(k)": "`float(k)`",
+    "softmax(x=k)": "`float(k)`",
+    "maximum(x, k + k)": "`float(k + k)`",
+    "where(x > 0, x, k)": "`float(k)`",
+    "where(x > 0, 0.5, k)": "`float(k)`",
+    "clip(k, 0.5, 2)": "`float(k)`",
+    "k -> sqrt": "`-> float` before `sqrt`",
+    "k -> clip(0.5, 2)": "`-> float` before `clip`",
+    f"sqrt(k{' + k' * 20})": "put `float(...)` around it",
+}
+
+
+@pytest.mark.parametrize(("value", "help"), MIXED.items(), ids=MIXED)
+def test_integers_among_floats_are_named_as_they_are_written(value: str, help: str) -> None:
+    [problem] = found(f"net n {{\n  input x: f32[B, 4], k: i64[B, 4]\n  y = {value}\n  return y\n}}\n")
+    assert (problem.code, problem.help) == ("E0302", f"convert it first: {help}")
+
+
+def test_what_the_library_converts_inside_is_not_named() -> None:
+    """The text that mixes the two is the library's: the user has not written its names."""
+    text = "net n {\n  input x: f32[B, 4], k: i64[B, 4]\n  y = warmup(x, 0.5, over=k)\n  return y\n}\n"
+    [problem] = found(text)
+    assert problem.help == "convert the integers with `float`"
+
+
+def test_what_is_no_tensor_is_not_converted() -> None:
+    text = "net n {\n  input x: f32[B, 4]\n  return x -> Linear(2)\n}\nfn f(a) = sqrt(n)\n"
+    [problem] = found(text + "net m {\n  input x: f32[B, 4]\n  return f(x)\n}\n")
+    assert (problem.message, problem.help) == ("`sqrt` wants a tensor", None)
+
+
 PAIR = """net siamese {
   input left: f32[B, 16], right: %s
   a = left -> Linear(8) -> relu

@@ -32,6 +32,43 @@ train n on d {{
 """
 
 
+GIVEN = {
+    "mse(n, x)": ("E0302", "`prediction` of `mse` wants a tensor", "this is `n`, an instance", "n"),
+    "mse(x, 1)": ("E0302", "`target` of `mse` wants a tensor", "this is the number 1", "1"),
+    "mse([x], x)": ("E0302", "`prediction` of `mse` wants a tensor", "this is a list of 1", "[x]"),
+    "x -> focal(none)": ("E0302", "`target` of `focal` wants a tensor", "this is `none`", "none"),
+    "mae(x, x, mask=n)": ("E0308", "`mask` of `mae` wants truth values", "this is `n`, an instance", "mask=n"),
+    "step_decay(1, 0.1, at=[])": (
+        "E0303", "`at` of `step_decay` wants a list of one number or more", "this is a list of 0", "at=[]"),
+    'step_decay(1, 0.1, at=[1, "a"])': (
+        "E0302", "`at` of `step_decay` wants a list of one number or more", 'one is the text "a"', 'at=[1, "a"]'),
+    "step_decay(1, 0.1, at=5)": (
+        "E0302", "`at` of `step_decay` wants a list of one number or more", "this is the number 5", "at=5"),
+    "sum([])": ("E0302", "`sum` wants a list of one tensor or more", "this is a list of 0", "sum([])"),
+    "mean([])": ("E0302", "`mean` wants a list of one tensor or more", "this is a list of 0", "mean([])"),
+    "twice(n)": ("E0302", "`a` of `twice` wants a tensor", "this is `n`, an instance", "n"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "told"), GIVEN.items(), ids=GIVEN)
+def test_what_does_not_fit_is_told_in_terms_of_what_was_called(call: str, told: tuple[str, str, str, str]) -> None:
+    nets = "net n {\n  input x: f32[B, 4]\n  return x\n}\nnet m {\n  input x: f32[B, 4]\n"
+    line = f"  y = {call}"
+    text = f"{nets}{line}\n  return y\n}}\nfn twice(a: f32[...]) = 2 * a\n"
+    with pytest.raises(SourceError) as caught:
+        Program.of_text(text).check()
+    [found] = caught.value.diagnostics
+    span = found.primary.span
+    shown = line[span.column - 1 : span.end_column - 1]
+    assert (found.code, found.message, found.primary.text, shown) == told
+
+
+@pytest.mark.parametrize("call", ["twice(3)", "twice(1.5)", "step_decay(s, 0.1, at=[2, s])", "step_decay(s, 0.1, 2)"])
+def test_what_fits_a_parameter_with_a_type(call: str) -> None:
+    text = f"net m {{\n  input x: f32[B, 4]\n  s = mean(x)\n  y = s * {call}\n  return y\n}}\n"
+    Program.of_text(text + "fn twice(a: f32[...]) = 2 * a\n").check()
+
+
 def problems(**parts: str) -> list[Diagnostic]:
     text = TEXT.format(**{"data": "", "body": "", "optimizer": "SGD(lr=0.1)", **parts})
     try:

@@ -62,6 +62,37 @@ def test_a_gradient_of_zeros_is_right(tiny: Make) -> None:
     assert all(each.right for each in found) and found[0].norm < 1e-20
 
 
+LAYERS = "x -> Linear(16) -> tanh -> dropout(0.2) -> Linear(3)"
+DETACHED = {
+    "half of a sum": "h = x -> Linear(3) -> tanh\n  logits = h + detach(h) -> Linear(3)",
+    "one head of two": "h = x -> Linear(3) -> tanh\n  logits = (h -> Linear(3)) + (detach(h) -> Linear(3))",
+    "straight through": "h = x -> Linear(3)\n  logits = h + detach(floor(4 * h) - h) -> Linear(3)",
+    "twice": "h = x -> Linear(3) -> tanh\n  logits = h * detach(h * detach(h)) -> Linear(3)",
+}
+
+
+@pytest.mark.parametrize("net", DETACHED.values(), ids=DETACHED)
+def test_what_is_detached_is_held(tiny: Make, net: str) -> None:
+    found = gradcheck(tiny((f"logits = {LAYERS}", net)), "tiny")
+    assert [each.address for each in found if not each.right] == []
+    assert all(each.norm > 0 for each in found)
+
+
+def test_a_wrong_rule_is_found_beside_a_detach(tiny: Make) -> None:
+    program = tiny((f"logits = {LAYERS}", DETACHED["straight through"].replace("h + ", "tanh(h) + ")))
+    before: Any = lookup("Tanh").gradient
+
+    @gradient("Tanh")
+    def _(g: Value, y: Value) -> Value:
+        return g * (1 + y * y)
+
+    try:
+        found = gradcheck(program, "tiny")
+    finally:
+        gradient("Tanh")(before)
+    assert {each.address: each.right for each in found}["tiny.linear.weight"] is False
+
+
 def test_more_examples_than_there_are(tiny: Make) -> None:
     with pytest.raises(InputError, match="the training split has 72 examples, and 100 are asked for"):
         gradcheck(tiny(), "tiny", examples=100)

@@ -229,6 +229,9 @@ def test_what_cannot_be_resumed_is_refused(tiny: Make, points: Callable[..., Non
     folder = interrupted(tiny(), tmp_path / "run")
     with pytest.raises(InputError, match="the run's seed is 0, and 5 is asked for"):
         resume(folder, Options(seed=5), view())
+    with pytest.raises(InputError, match="the run's batch is 16, and 8 is asked for") as caught:
+        resume(folder, view=view(), program=tiny(("batch  = 16", "batch  = 8")))
+    assert caught.value.help == "a run keeps its batch; start a new one with another -o"
     with pytest.raises(InputError, match=r"tiny\.linear\.weight: the model has float32\[4, 20\], the checkpoint"):
         resume(folder, view=view(), program=tiny(("Linear(16)", "Linear(20)")))
     tiny()

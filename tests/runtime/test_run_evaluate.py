@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dlc.compiler.program import Program
+from dlc.runtime.atomic import write_json
 from dlc.runtime.checkpoint import load_tensors, save_tensors
 from dlc.runtime.data import DataError
 from dlc.runtime.errors import InputError
@@ -81,6 +82,38 @@ def test_test_is_counted(folder: Path) -> None:
     assert notes == ["this run has been evaluated on the test split 2 times: choose on dev, report test once"]
     assert RunFolder.open(folder).run["test_evaluations"] == 2
     assert RunFolder.open(folder).run["status"] == "finished"
+
+
+def test_data_that_changed_is_told_and_evaluated(folder: Path, tmp_path: Path) -> None:
+    """The split dev is held out of train.csv; test.csv is read for the first time when it is evaluated."""
+    before = evaluate(folder, "dev", device="cpu")
+    first = evaluate(folder, "test", device="cpu")
+    assert (before.changed, first.changed) == (None, None)
+    for name in ("train", "test"):
+        lines = (tmp_path / f"{name}.csv").read_text().splitlines()
+        (tmp_path / f"{name}.csv").write_text("\n".join([lines[0], *lines[3:]]) + "\n")
+    notes: list[str] = []
+    after = evaluate(folder, "dev", device="cpu", note=notes.append)
+    assert after.examples == 24 and after.sha256 != before.sha256
+    assert after.changed == "the split `dev` has other values or another order in its 24 examples"
+    assert notes == [f"warning, the data changed since the run was trained: {after.changed} ({tmp_path / 'train.csv'})"]
+    notes.clear()
+    again = evaluate(folder, "test", device="cpu", note=notes.append)
+    assert again.changed == "the split `test` had 37 examples and has 35"
+    assert notes[0] == (
+        f"warning, the data changed since the run was first evaluated on it: {again.changed} ({tmp_path / 'test.csv'})"
+    )
+    run = RunFolder.open(folder).run
+    assert run["evaluated"]["test"]["changed"] == again.changed
+    assert run["evaluated"]["test"]["sha256"] == again.sha256
+    assert run["splits"]["test"] == [37, first.sha256], "what it is compared with is the first"
+
+
+def test_a_run_of_before_the_splits_were_recorded(folder: Path) -> None:
+    content = dict(RunFolder.open(folder).run)
+    del content["splits"]
+    write_json(folder / "run.json", content)
+    assert evaluate(folder, "dev", device="cpu").changed is None
 
 
 def test_mistakes(folder: Path, tmp_path: Path) -> None:

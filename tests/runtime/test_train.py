@@ -251,6 +251,10 @@ def test_an_infinite_value_of_the_data_is_named_and_nothing_before_it_is_lost(ti
     assert found, caught.value.message
     saved = Checkpoints(tmp_path / "run").latest()
     assert saved is not None and saved.step == int(found[1])
+    with pytest.raises(InputError, match="has no best weights yet") as early:
+        evaluate(tmp_path / "run", "dev")
+    wanted = "it has not finished its first epoch, after which it chooses them; --weights last takes its last ones"
+    assert early.value.help == wanted
     mended = tiny((f"{columns} -> standardize", f"1 / {columns} -> clip(-100, 100)"))
     assert resume(tmp_path / "run", program=mended).step == 12
 

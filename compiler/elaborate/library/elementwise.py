@@ -154,7 +154,7 @@ def clip(x: Tensor, low: float, high: float) -> Value:
     """x between `low` and `high`."""
     if low > high:
         raise Problem("E0303", f"nothing lies between {low} and {high}", "`low` is above `high`", argument="high")
-    return op.Clip(x, tensor(low, x.dtype, "`low`"), tensor(high, x.dtype, "`high`"))
+    return op.Clip(x, tensor(low, x, "`low`"), tensor(high, x, "`high`"))
 
 
 @function("where")
@@ -166,7 +166,7 @@ def where(e: Elaborator, condition: Any, a: Any, b: Any) -> Any:
     if chosen.dtype != "bool":
         text = "`where` chooses by truth values"
         raise Problem("E0302", text, f"the condition is {chosen.type}", argument="condition")
-    like = next((side.dtype for side in (a, b) if isinstance(side, Value)), e.mode.working)
+    like = next((side for side in (a, b) if isinstance(side, Value)), e.mode.working)
     x, y = tensor(a, like), tensor(b, like)
     x, y = pair(x, y, "chosen between")
     stretch(x.type.with_shape(stretch(x.type, y.type, "chosen between")), chosen.type, "chosen between")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+from dlc.compiler.elaborate.conversion import CONVERT
 from dlc.compiler.elaborate.entities import Builtin, Mixes, Size, describe
 from dlc.compiler.elaborate.kinds import Axes, Axis
 from dlc.compiler.elaborate.problems import Problem
@@ -46,7 +47,7 @@ def floating(x: Any, what: str) -> Value:
     """An argument that has to be a tensor of floats; raises Problem."""
     value = tensor_of(x, what)
     if not value.type.is_float:
-        raise Problem("E0302", f"`{what}` wants floats", f"this is {value.type}", help="convert it first: `float(x)`")
+        raise Problem("E0302", f"`{what}` wants floats", f"this is {value.type}", help=CONVERT, convert=value)
     return value
 
 

@@ -35,7 +35,7 @@ def pad(
         raise Problem("E0303", f"{most} elements cannot be mirrored out of {size}", f"this is {x.type}")
     amounts, filling = ints(before, after), None
     if mode == "constant" and (isinstance(value, Value) or value != 0):
-        filling = tensor(value, x.dtype, "what is set around")
+        filling = tensor(value, x, "what is set around")
         if filling.type != Type(x.dtype, ()):
             text = f"what is set around {x.type} is one number of its type"
             raise Problem("E0301", text, f"this is {filling.type}", argument="value")

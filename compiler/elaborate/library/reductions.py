@@ -12,7 +12,7 @@ from dlc.compiler.elaborate.context import Elaborator
 from dlc.compiler.elaborate.entities import Builtin, describe
 from dlc.compiler.elaborate.kinds import Axes, Axis, Floats, Mask, Tensor
 from dlc.compiler.elaborate.library.functions import BUILTINS, along, axes_of, axis_of, floating, function, tensor_of
-from dlc.compiler.elaborate.library.shape import stack
+from dlc.compiler.elaborate.library.shape import stacked
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
 from dlc.compiler.ops.rules import where as choose
@@ -74,7 +74,7 @@ def sum_or_number(e: Elaborator, x: Any, axis: Axes | None = None, mask: Mask | 
 
 
 def sum_(e: Elaborator, x: Any, axis: Axes | None = None, mask: Mask | None = None, keep: bool = False) -> Value:
-    value = _counted(e, x if not isinstance(x, list) else stack(x), "sum")
+    value = _counted(e, x if not isinstance(x, list) else stacked(x, 0, "sum"), "sum")
     if mask is not None:
         value, _ = masked(value, mask)
     return _reduced("ReduceSum", value, axis, keep)
@@ -89,7 +89,7 @@ def mean_or_number(
 
 
 def mean(e: Elaborator, x: Any, axis: Axes | None = None, mask: Mask | None = None, keep: bool = False) -> Value:
-    value = _counted(e, x if not isinstance(x, list) else stack(x), "mean")
+    value = _counted(e, x if not isinstance(x, list) else stacked(x, 0, "mean"), "mean")
     if not value.type.is_float:
         value = op.Cast(value, to=e.mode.working)
     if mask is None:

@@ -63,7 +63,7 @@ def take(x: Tensor, index: Any, axis: Axis = -1) -> Value:
 def put(x: Tensor, at: Any, value: Any, axis: Axis = 0) -> Value:
     """x with `value` at one place of an axis: the rest of x's shape, or a number. No place, no change."""
     place, along = _index(at, "put", "at"), axis_of(x, axis)
-    new = tensor(value, x.dtype, "what is put")
+    new = tensor(value, x, "what is put")
     rest = (*x.shape[:along], *x.shape[along + 1 :])
     if place.shape:
         raise Problem("E0301", "`put` writes at one place", f"this is {place.type}", argument="at")

@@ -82,7 +82,12 @@ def concat(x: Any, axis: Axis = -1) -> Value:
 @function("stack")
 def stack(x: Any, axis: int = 0) -> Value:
     """The tensors of a list side by side along a new axis."""
-    parts = _list_of(x, "stack")
+    return stacked(x, axis, "stack")
+
+
+def stacked(x: Any, axis: int, what: str) -> Value:
+    """`stack`, as a part of the function `what`; raises Problem."""
+    parts = _list_of(x, what)
     rank = parts[0].type.rank + 1
     if isinstance(axis, Polynomial) or not -rank <= axis < rank:
         raise Problem("E0303", f"there is no axis {axis} to stack along", f"there will be {rank}", argument="axis")
@@ -92,7 +97,7 @@ def stack(x: Any, axis: int = 0) -> Value:
 
 def _list_of(x: Any, what: str) -> list[Value]:
     if not isinstance(x, list | tuple) or not x:
-        raise Problem("E0302", f"`{what}` joins a list of tensors", f"this is {describe(x)}")
+        raise Problem("E0302", f"`{what}` wants a list of one tensor or more", f"this is {describe(x)}")
     parts = [tensor_of(each, what) for each in x]
     for part in parts[1:]:
         if part.dtype != parts[0].dtype or part.type.rank != parts[0].type.rank:
