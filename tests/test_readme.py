@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from dlc.dsl.formatter import format_text
+
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 TEXT = README.read_text(encoding="utf-8")
@@ -54,6 +56,11 @@ def test_every_program_is_named() -> None:
 def test_programs(folder: Path, bad: str, name: str) -> None:
     code, printed = dlc(f"check {name}", folder)
     assert code == (1 if bad else 0), "\n".join(printed)
+
+
+@pytest.mark.parametrize(("text", "name"), [each[1:] for each in NETS], ids=[each[2] for each in NETS])
+def test_programs_are_formatted(text: str, name: str) -> None:
+    assert format_text(text, name) == text
 
 
 def test_what_looks_at_a_metric(folder: Path) -> None:

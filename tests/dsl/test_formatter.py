@@ -55,6 +55,17 @@ def test_every_file_keeps_its_program_and_comments(path: Path) -> None:
     assert max(map(len, code), default=0) <= layout.WIDTH
 
 
+SHOWN = sorted(
+    path for folder in ("specs", "bench/nets", "runtime/templates") for path in (ROOT / folder).glob("*.net")
+)
+
+
+@pytest.mark.parametrize("path", SHOWN, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_what_the_repository_shows_is_formatted(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert format_text(text, path.name) == text, f"run `dlc fmt {path.relative_to(ROOT)}`"
+
+
 SEPARATORS = ("\n", "\n\n\n", "\t", "  # c{}\n", "\n# c{}\n", "\n\n## c{}\n\n", " \n # a{}\n   #b{}\n", "\r\n")
 
 
