@@ -6,6 +6,7 @@ onnx's reference implementation.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -22,12 +23,20 @@ OPSET = 21
 UNBOUNDED = frozenset({"TfIdfVectorizer"})
 
 
+class Unmet(ValueError):
+    """A size is not what the graph asserts. `label` is the assertion's, `shape` what was found."""
+
+    def __init__(self, label: str, shape: Sequence[int]) -> None:
+        super().__init__(f"{label}: the shape is {list(shape)}")
+        self.label, self.shape = label, tuple(shape)
+
+
 def evaluate(graph: Graph, feeds: Mapping[str, Any], sizes: Mapping[str, int] = EMPTY) -> dict[str, Array]:
     """The outputs of a graph for the arrays `feeds`, which name every input.
 
     Symbolic dimensions have the sizes that the arrays show; `sizes` says those that no input has by itself. Raises
-    ValueError where the arrays do not fit the inputs, and AssertionError where an operator's value is not of the type
-    that its rule inferred.
+    ValueError where the arrays do not fit the inputs, Unmet where an assertion does not hold, and AssertionError where
+    an operator's value is not of the type that its rule inferred.
     """
     arrays: dict[Value, Array] = {}
     known: dict[str, int] = dict(sizes)
@@ -61,6 +70,7 @@ def _run(graph: Graph, arrays: dict[Value, Array], sizes: Mapping[str, int]) -> 
     sizes = dict(sizes)
     for node in _in_turn(graph):
         inputs = [None if value is None else arrays[value] for value in node.inputs]
+        _check(graph, node, inputs, sizes)
         results = evaluate_node(node, inputs, sizes, arrays)
         for value, result in zip(node.outputs, results, strict=True):
             _measure(value.type, result, sizes)
@@ -68,6 +78,14 @@ def _run(graph: Graph, arrays: dict[Value, Array], sizes: Mapping[str, int]) -> 
             if result.dtype != value.type.numpy or result.shape != shape:
                 raise AssertionError(f"{node.op} gives {result.dtype}{list(result.shape)}, its rule says {value.type}")
             arrays[value] = result
+
+
+def _check(graph: Graph, node: Node, inputs: Sequence[Array | None], sizes: Mapping[str, int]) -> None:
+    """A reshape `at_run` time asserts the shape that it gives; raises Unmet."""
+    if node.op == "dlc.ReshapeTo" and node.attributes.get("at_run") and inputs[0] is not None:
+        wanted = tuple(substitute(dim, sizes) for dim in node.output.shape)
+        if all(isinstance(dim, int) for dim in wanted) and math.prod(wanted) != inputs[0].size:
+            raise Unmet(graph.names.get(node.output, node.op), inputs[0].shape)
 
 
 def _in_turn(graph: Graph) -> Sequence[Node]:

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from dlc.compiler.build import rewrite
-from dlc.compiler.evaluate import evaluate
+from dlc.compiler.evaluate import Unmet, evaluate
 from dlc.compiler.graph import Graph, Value
 from dlc.compiler.passes import TRAINING, dce, run
 from dlc.compiler.program import Program
 from dlc.runtime.checkpoint import Array
 from dlc.runtime.compiled import Compiled
 from dlc.runtime.data import batches, prepare
-from dlc.runtime.errors import InputError
-from dlc.runtime.session import Note, silent
+from dlc.runtime.errors import InputError, RunError
+from dlc.runtime.session import Note, silent, unmet
 from dlc.runtime.start import initialized
 
 STEPS = (1e-5, 1e-6, 1e-4, 1e-7)
@@ -57,7 +57,8 @@ def gradcheck(
 
     The weights are those that the run begins with, the batch is the first `examples` of its training split. Nothing is
     lowered and ONNX Runtime takes no part: what is checked is the symbolic gradient. What is detached keeps the value
-    that it has with these weights. Raises SourceError, DataError, and InputError for fewer examples than asked for.
+    that it has with these weights. Raises SourceError, DataError, InputError for fewer examples than asked
+    for, and RunError where an assertion about sizes does not hold.
     """
     compiled = Compiled.of(program, name)
     dataset = prepare(
@@ -79,7 +80,10 @@ def gradcheck(
     given: dict[str, Any] = {**initialized(compiled, dataset, seed, examples), **first, **_scalars(seed), **hosted}
     feeds = {key: _wide(given[key], graph.input(key).type.numpy) for key in graph.input_names}
     loss = dce(Graph(graph.name, graph.inputs, {"loss": graph.outputs["loss"]}, graph.nodes, graph.names))
-    found = evaluate(graph, feeds)
+    try:
+        found = evaluate(graph, feeds)
+    except Unmet as error:
+        raise RunError(unmet(error.label, error.shape)) from None
     loss, held = _held(loss, feeds)
     addresses = [key.removesuffix(":grad") for key in graph.outputs if key.endswith(":grad")]
     rng = np.random.default_rng(seed)

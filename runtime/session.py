@@ -6,7 +6,7 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -169,16 +169,18 @@ def _first_line(error: BaseException) -> str:
 def reason(error: Exception) -> str:
     """Why ONNX Runtime could not run a model; of an assertion in it that does not hold, which, and the sizes."""
     text = str(error)
-    asserted = re.search(r"Name:'/assert (.+): (.+)/Reshape'", text)
-    sliced = re.search(r"Name:'/slice (.+?)(?: \(\d+\))?/Reshape'", text)
+    label = re.search(r"Name:'/((?:assert|slice) .+)/Reshape'", text)
     shape = re.search(r"Input shape:\{([-\d,]*)\}", text)
-    if shape is None or (asserted is None and sliced is None):
-        return text
-    sizes = f"[{shape[1].replace(',', ', ')}]"
-    if sliced is not None:
-        return f"the slice {sliced[1]}: it gives {sizes}"
-    assert asserted is not None
-    return f"the assertion {asserted[1]} does not hold: {asserted[2]} is {sizes}"
+    return text if label is None or shape is None else unmet(label[1], shape[1].split(","))
+
+
+def unmet(label: str, shape: Sequence[Any]) -> str:
+    """The words for an assertion that does not hold, by the label of its node and the shape that came there."""
+    sizes = f"[{', '.join(map(str, shape))}]"
+    asserted = re.fullmatch(r"assert (.+): (.+)", label)
+    if asserted is not None:
+        return f"the assertion {asserted[1]} does not hold: {asserted[2]} is {sizes}"
+    return f"the {re.sub(r' [(][0-9]+[)]$', '', label)}: it gives {sizes}"
 
 
 def versions(device: Device, threads: int) -> dict[str, str]:

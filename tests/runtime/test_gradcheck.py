@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dlc.compiler.graph import Value
@@ -103,3 +104,23 @@ def test_mistakes(tiny: Make, tmp_path: Path) -> None:
     assert main(["gradcheck", str(tmp_path / "none.net")]) == 1
     assert main(["gradcheck", str(tmp_path / "tiny.net"), "--examples", "0"]) == 2
     assert main(["gradcheck", str(tmp_path / "tiny.net:other")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("u = mean(square(x[:, 0:12, 0] * p))", "the slice x[:, 0:12, 0] wants T >= 12: it gives [4, 6, 1]"),
+        ("assert T % 4 == 0   u = mean(square(x * p))", "the assertion T % 4 == 0 does not hold: n.x is [4, 6, 3]"),
+    ],
+)
+def test_a_size_that_is_not_as_asserted_is_told(
+    statement: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "d.npz", x=np.ones((8, 6, 3), np.float32))
+    (tmp_path / "n.net").write_text(
+        f"""data d {{ train = npz("d.npz")   x: f32[T, 3] = raw.x }}
+net n {{ input x: f32[B, T, 3]   param p: f32[] = 1.0   {statement}   return u }}
+train n on d {{ loss = u   optimizer = SGD(lr=1)   batch = 2   epochs = 1 }}"""
+    )
+    assert main(["gradcheck", str(tmp_path / "n.net")]) == 3
+    assert words in capsys.readouterr().err
