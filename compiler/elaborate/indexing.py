@@ -10,7 +10,7 @@ from dlc.compiler.elaborate.arithmetic import whole
 from dlc.compiler.elaborate.context import Elaborator
 from dlc.compiler.elaborate.problems import Problem
 from dlc.compiler.graph import Value
-from dlc.compiler.ops.shape import windows
+from dlc.compiler.ops.shape import reach, windows
 
 _FAR = 2**62
 
@@ -73,11 +73,14 @@ def index_tensor(e: Elaborator, x: Value, index: list[Any], said: str) -> Value:
 
 
 def _cut(e: Elaborator, x: Value, bounds: tuple[list[int], ...], said: str) -> Value:
-    """A slice by starts, ends, axes and steps. One that takes a fixed number of places from a size that only a run
-    tells stops a run in which they are not there, in any runtime."""
+    """A slice by starts, ends, axes and steps.
+
+    One that takes a fixed number of places from a size that only a run tells stops a run in which they are not there,
+    in any runtime. Raises Problem for places that a known size does not have.
+    """
     given = [ints(*each) for each in bounds]
     counts = {axis: count for axis, _, _, count in windows(x.type, [tuple(each) for each in bounds])}
-    needed = {axis: _reach(start, end, step) for start, end, axis, step in zip(*bounds, strict=True)}
+    needed = {axis: reach(start, end, step) for start, end, axis, step in zip(*bounds, strict=True)}
     for axis, wanted in needed.items():
         size = x.shape[axis]
         if isinstance(size, int) and wanted > size:
@@ -94,13 +97,7 @@ def _cut(e: Elaborator, x: Value, bounds: tuple[list[int], ...], said: str) -> V
 
 
 def _inside(size: Dim, needed: int) -> bool:
-    return isinstance(size, int) or at_least(size, needed)
-
-
-def _reach(start: int, end: int, step: int) -> int:
-    """How many places there must be for the bounds of a slice to lie inside; 1 and 0 are taken to be there."""
-    first = -start if start < 0 else start if step > 0 else start + 1
-    return max((each for each in (first, abs(end)) if 1 < each < _FAR), default=0)
+    return isinstance(size, int) or needed == 0 or at_least(size, needed)
 
 
 def _bounds(part: slice, size: Dim) -> tuple[int, int, int]:

@@ -22,6 +22,7 @@ from dlc.compiler.importing.scope import Found, Scope, refuse
 from dlc.compiler.importing.tensors import array_of
 from dlc.compiler.importing.versions import Application, converted
 from dlc.compiler.ops.schema import OPSET, Partial
+from dlc.compiler.ops.shape import reach
 from dlc.compiler.registry import Call, IllTyped, operators
 from dlc.compiler.types import Array
 
@@ -178,20 +179,18 @@ class Reader:
         return node.outputs
 
     def _may_run_off(self, call: Call) -> bool:
-        """Whether a slice names places of a symbolic axis that it may not have: the rule takes them to be there.
-
-        Up to one element is taken to be there: an empty batch is none.
-        """
+        """Whether a slice names places of a symbolic axis that it may not have: the rule takes them to be there."""
         given = [self.shapes.of(call.inputs[i]) if call.has(i) else None for i in range(1, 5)]
-        x, starts, ends, axes = call.type(0), given[0], given[1], given[2]
+        x, (starts, ends, axes, steps) = call.type(0), given
         if starts is None or ends is None:
             return False
-        for start, end, axis in zip(starts, ends, axes if axes is not None else range(len(starts)), strict=False):
+        axes = axes if axes is not None else tuple(range(len(starts)))
+        steps = steps if steps is not None else (1,) * len(starts)
+        for start, end, axis, step in zip(starts, ends, axes, steps, strict=False):
             size = x.shape[axis] if isinstance(axis, int) and -x.rank <= axis < x.rank else 0
-            if not isinstance(size, int):
-                for bound in (start, end):
-                    if isinstance(bound, int) and 1 < abs(bound) < 1 << 30 and not at_least(size, abs(bound)):
-                        return True
+            needed = reach(start, end, step)
+            if not isinstance(size, int) and needed and not at_least(size, needed):
+                return True
         return False
 
     def _call(self, node: NodeProto, function: FunctionProto, scope: Scope) -> None:

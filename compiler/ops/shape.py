@@ -219,6 +219,16 @@ def windows(x: Type, given: Sequence[Shape | None]) -> list[tuple[int, Dim, int,
     return found
 
 
+def reach(start: Dim, end: Dim, step: Dim = 1) -> int:
+    """How many places an axis must have for the numbers among the bounds of a slice to lie inside; 0 if always.
+
+    Up to one is taken to be there: an empty batch is none. A bound of 2**30 or more says "as far as it goes".
+    """
+    first = start + 1 if isinstance(start, int) and start >= 0 and isinstance(step, int) and step < 0 else start
+    sizes = [abs(bound) for bound in (first, end) if isinstance(bound, int)]
+    return max((size for size in sizes if 1 < size < 1 << 30), default=0)
+
+
 def _slice(call: Call) -> list[Type]:
     x = call.type(0)
     given = [known(call, index) if index < 3 or call.has(index) else None for index in range(1, 5)]

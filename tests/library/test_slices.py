@@ -47,7 +47,9 @@ def test_a_slice_that_runs_off_the_end_stops_the_run(tmp_path: Path, index: str,
     assert f"the slice x{index} wants {needed}: it gives [" in str(caught.value)
 
 
-@pytest.mark.parametrize("index", ["[:, 1:]", "[:, :1]", "[:, -1]", "[:, 0]", "[:, ::-1]", "[..., 0:3]", "[:, :T]"])
+@pytest.mark.parametrize(
+    "index", ["[:, 1:]", "[:, :1]", "[:, -1]", "[:, 0]", "[:, ::-1]", "[..., 0:3]", "[:, :T]", "[:, 1:][:, 0]"]
+)
 def test_what_is_there_in_any_case_is_not_checked(index: str) -> None:
     program = Program.of_text(NET.format(index=index))
     assert b"slice" not in serialized(unit_model(program, program.net("n")))
