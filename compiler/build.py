@@ -223,8 +223,11 @@ def unknowns(node: Node) -> Iterator[str]:
 
 def _made_unknown(inputs: Sequence[Value | None], types: Sequence[Type]) -> list[str]:
     """The dimensions of an operator's result that depend on data, if one of them is of no input."""
+    found = dict.fromkeys(name for type in types for name in unknown_in([type.shape]))
+    if not found:
+        return []  # as nearly always
     known = {name for value in inputs if value is not None for name in unknown_in([value.shape])}
-    return [name for name in dict.fromkeys(n for type in types for n in unknown_in([type.shape])) if name not in known]
+    return [name for name in found if name not in known]
 
 
 def _check_sizes(op: str, type: Type) -> None:

@@ -24,14 +24,21 @@ class Addresses:
     parameter: str
     optimizer: Instance
     groups: tuple[Group, ...]
+    shared: dict[int, dict[str, set[str]]]
+    """The shared states of the blocks met so far, by the blocks' identity: the same for every weight."""
 
     def address_of(self, owner: Instance, name: str) -> str:
-        shared = shared_states(owner.template.block) if owner.template is not None else {}
+        shared = self._shared(owner.template.block) if owner.template is not None else {}
         if name not in shared:
             return f"{self.prefix}.{self.parameter}.{name}"
         # The most specific part tells the set of settings: its weights are in the same groups, all of them.
         parts = [each.prefix for each in self.groups if self._changes(each, owner, shared[name])]
         return f"{self.prefix}.{max(parts, key=len)}.{name}" if parts else f"{self.prefix}.{name}"
+
+    def _shared(self, block: ast.Block) -> dict[str, set[str]]:
+        if id(block) not in self.shared:
+            self.shared[id(block)] = shared_states(block)
+        return self.shared[id(block)]
 
     def _changes(self, group: Group, owner: Instance, settings: set[str]) -> bool:
         """May the group change one of these settings? A block inside the optimizer has its settings from there."""
@@ -79,6 +86,7 @@ def shared_states(block: ast.Block) -> dict[str, set[str]]:
 def update(e: Elaborator, run: Run, weights: list[tuple[Parameter, Value]]) -> dict[str, Value]:
     """Apply each weight's optimizer to it and its gradient; the new weights by address. Raises Problem."""
     updated: dict[str, Value] = {}
+    shared: dict[int, dict[str, set[str]]] = {}
     assert run.optimizer is not None and run.frame is not None
     for parameter, gradient in weights:
         expr, states, groups = _rules(run, parameter.address)
@@ -87,7 +95,7 @@ def update(e: Elaborator, run: Run, weights: list[tuple[Parameter, Value]]) -> d
             return {}
         _adapt(instance, groups)
         inner = tuple(each for each in groups if each.optimizer is None)
-        e.optimizer = Addresses(states, parameter.address, instance, inner)
+        e.optimizer = Addresses(states, parameter.address, instance, inner, shared)
         failed = len(e.report.diagnostics)
         try:
             result = instances.apply(e, instance, [parameter.value, gradient], {}, expr.span, run.frame)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from dlc.compiler.products import products
 from dlc.compiler.program import Program, library
@@ -18,7 +20,13 @@ PROGRAMS = int(os.environ.get("DLC_FUZZ", "1000"))
 """How many programs the generators make together; `DLC_FUZZ=10000` for a long run."""
 
 SLOWEST = 5.0
-"""Seconds of processor time that one check may take."""
+"""Seconds of processor time that one check may take on an idle machine."""
+
+CALLS = 10_000_000
+"""The calls of Python functions that an idle machine does in that time."""
+
+ENDLESS = 60.0
+"""Seconds of processor time that no check takes, on however busy a machine."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,26 @@ def failure(text: str, file: str, compiling: bool = False) -> str | None:
         assert trace is not None
         place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_frame.f_code.co_name}"
         return f"{type(error).__name__} in {place}: {str(error)[:300]}"
-    return f"slow: {verdict.seconds:.1f} s" if verdict.seconds > SLOWEST else None
+    if verdict.seconds > SLOWEST and (verdict.seconds > ENDLESS or calls(text, file) > CALLS):
+        return f"slow: {verdict.seconds:.1f} s"
+    return None
+
+
+def calls(text: str, file: str) -> int:
+    """The calls of Python functions that judging a program takes: the same on a busy machine as on an idle one."""
+    made = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal made
+        made += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        judge(text, file)
+    finally:
+        sys.setprofile(before)
+    return made
 
 
 def minimized(text: str, still: Callable[[str], bool], rounds: int = 400) -> str:
