@@ -122,6 +122,7 @@ def activations() -> Iterator[Case]:
     yield Case("Shrink", (x,), {"lambd": 1.0, "bias": 1.0}, lambda x: F.softshrink(x, 1.0), label="soft")
     yield Case("Swish", (x,), {}, lambda x: F.silu(x), symbolic={3: "B"})
     yield Case("Swish", (x,), {"alpha": 1.702}, lambda x: x * torch.sigmoid(1.702 * x), label="alpha")
+    yield Case("Swish", (x,), {"alpha": 2.0}, lambda x: x * torch.sigmoid(2 * x), label="twice")
     yield Case("SwiGLU", (x, draw(31, 3, 4)), {"alpha": 0.5}, lambda a, b: a * torch.sigmoid(0.5 * a) * b)
     yield Case("SwiGLU", (draw(1, 0, 3), draw(2, 0, 3)), {}, lambda a, b: F.silu(a) * b)
 
