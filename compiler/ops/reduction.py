@@ -90,6 +90,7 @@ class Reduced:
     x: Value
     axes: tuple[int, ...] | Value
     kept: Shape  # the shape of the result with these axes back, of size 1
+    noop: int = 0  # do no axes, fed at run time, reduce nothing (1) or everything (0)?
     like: Value | None = None  # a value of that shape, if only a run tells which axes are missing
 
     def over(self, name: str, value: Value) -> Value:
@@ -97,7 +98,7 @@ class Reduced:
         if isinstance(self.axes, tuple):
             return op[name](value, ints(*self.axes), keepdims=1) if self.axes else value
         declared = (value.type.with_shape(self.kept),)
-        return self.stretch(op[name](value, self.axes, noop_with_empty_axes=1, declared=declared))
+        return self.stretch(op[name](value, self.axes, noop_with_empty_axes=self.noop, declared=declared))
 
     def total(self, value: Value) -> Value:
         return self.over("ReduceSum", value)
@@ -135,11 +136,12 @@ def _found(node: Node, x: Value) -> Reduced:
     if axes is None or axes.constant is not None:
         known = reduced_axes(node)
         return Reduced(x, known, _shrunk(x.shape, known, True))
+    noop = node.attributes.get("noop_with_empty_axes", 0)
     if node.attributes.get("keepdims", 1):
-        return Reduced(x, axes, node.output.shape)
+        return Reduced(x, axes, node.output.shape, noop)
     wide = node.output.type.with_shape([current().unknown() for _ in x.shape])
     kept = current().add(node.op, node.inputs, {**node.attributes, "keepdims": 1, "declared": (wide,)}).output
-    return Reduced(x, axes, wide.shape, kept)
+    return Reduced(x, axes, wide.shape, noop, kept)
 
 
 def _kept(value: Value, found: Reduced) -> Value:

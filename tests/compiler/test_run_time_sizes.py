@@ -174,11 +174,19 @@ def test_reduction_over_axes_that_are_fed(name: str, keepdims: int) -> None:
     check(model([N(name, ["x", "a"], ["y"], keepdims=keepdims)], inputs, ["y"]), ["x"], fed, peer)
 
 
-def test_reduction_over_as_many_axes_as_are_fed() -> None:
+@pytest.mark.parametrize("noop", [0, 1])
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_reduction_over_as_many_axes_as_are_fed(name: str, noop: int) -> None:
     inputs = {**X, "a": ("int64", ["k"])}
     fed = [{"x": draw(3, 4), "a": ints(*a)} for a in ((0,), (1,), (0, 1), ())]
-    proto = model([N("ReduceSum", ["x", "a"], ["y"], noop_with_empty_axes=1)], inputs, ["y"])
-    check(proto, ["x"], fed, lambda x, a: x.sum(a.tolist(), True) if len(a) else x)
+    proto = model([N(name, ["x", "a"], ["y"], noop_with_empty_axes=noop)], inputs, ["y"])
+
+    def reduced(x: Any, a: Any) -> Any:
+        if len(a) or not noop:
+            return REDUCTIONS[name](x, a.tolist() or [0, 1], True)
+        return REDUCTIONS[name](x[..., None], [2], False)  # reducing each element by itself: the square of one, say
+
+    check(proto, ["x"], fed, reduced if REDUCTIONS[name] else None)
 
 
 @pytest.mark.parametrize("name", ["ReduceSum", "ReduceMax"])
