@@ -13,7 +13,7 @@ import numpy as np
 from dlc.compiler.types import numpy_dtype
 from dlc.runtime import session
 from dlc.runtime.atomic import write_json
-from dlc.runtime.checkpoint import Array, Checkpoints, data_differences, load_tensors
+from dlc.runtime.checkpoint import Array, Checkpoints, Signature, data_differences, load_tensors
 from dlc.runtime.compiled import Compiled
 from dlc.runtime.data import Dataset, Split, prepare, sequential
 from dlc.runtime.data.plan import parse_plan
@@ -94,13 +94,7 @@ class Evaluator:
 
         kept = []
         for name in self.manifest.carried:
-            if name not in tensors:
-                raise InputError(f"the weights lack {name}, which the net has")
-            array = np.asarray(tensors[name], order="C")
-            dtype, shape = self._signature[name]
-            if (array.dtype, array.shape) != (dtype, shape):
-                found = f"{array.dtype}{list(array.shape)}"
-                raise InputError(f"{name}: the net has {dtype}{list(shape)}, found {found} among the weights")
+            array = np.asarray(weight_of(tensors, name, self._signature[name]), order="C")
             value = OrtValue.ortvalue_from_numpy(array, self._device.name, 0)
             binding.bind_ortvalue_input(name, value)
             kept.append(value)
@@ -109,6 +103,18 @@ class Evaluator:
             binding.bind_cpu_input(name, array)
             kept.append(array)
         return kept
+
+
+def weight_of(tensors: Mapping[str, Array], name: str, signature: Signature) -> Array:
+    """The weight of that address. Raises InputError where it is missing or of another type or shape than the net's."""
+    if name not in tensors:
+        help = "`dlc weights rename` moves the weights of parts that were renamed"
+        raise InputError(f"the weights lack {name}, which the net has", help)
+    array, (dtype, shape) = tensors[name], signature
+    if (array.dtype, array.shape) != (dtype, shape):
+        found = f"{array.dtype}{list(array.shape)}"
+        raise InputError(f"{name}: the net has {dtype}{list(shape)}, found {found} among the weights")
+    return array
 
 
 def evaluate(

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dlc.runtime.atomic import write_atomically
 from dlc.runtime.checkpoint import Array
 from dlc.runtime.compiled import Compiled
+from dlc.runtime.data.fit import check_given
+from dlc.runtime.data.plan import parse_plan
 from dlc.runtime.errors import InputError, UsageError
-from dlc.runtime.evaluate import load_weights
+from dlc.runtime.evaluate import load_weights, weight_of
 from dlc.runtime.folder import RunFolder
 from dlc.runtime.predict import CLASSES
 from dlc.runtime.session import open_session, silent
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+
+    from dlc.compiler.outcome import Outcome
+    from dlc.compiler.program import Program
 
 
 @dataclass(frozen=True)
@@ -49,50 +56,56 @@ def export(
     opened = RunFolder.open(folder)
     compiled = Compiled.load(opened.model, opened.settings)
     tensors, name = load_weights(opened, weights)
-    model, prepared = _model(compiled, opened, tensors, raw, note)
-    _name_classes(model, compiled, opened)
-    content = _checked(model)
+    program = compiled.program(opened.model)
+    model, prepared = filled(program, compiled.net, None if raw else compiled.data, tensors, note)
+    name_classes(model, program.outcome(compiled.run), opened.classes)
+    content = checked(model)
     write_atomically(out, [content])
     graph = model.graph
     inputs, outputs = ({each.name: _type(each) for each in side} for side in (graph.input, graph.output))
     return Exported(out, len(content), inputs, outputs, name, prepared)
 
 
-def _model(
-    compiled: Compiled, folder: RunFolder, tensors: dict[str, Array], raw: bool, note: Callable[[str], None]
+def filled(
+    program: Program, net: str, data: str | None, tensors: Mapping[str, Array], note: Callable[[str], None] = silent
 ) -> tuple[ModelProto, bool]:
+    """The net with its weights of `tensors` inside, and whether `prepare` of `data` is in front.
+
+    It is, where `data` is named and its records can be batched; `note` is told where they cannot. Raises InputError for
+    a weight that is missing or does not fit, DataError for such a fitted constant.
+    """
     from dlc.compiler.products import NotBatched, deployed
 
-    program = compiled.program(folder.model)
-    wanted = [*program.net(compiled.net).carried, *([] if raw else compiled.plan.get("fitted", {}))]
-    missing = [address for address in wanted if address not in tensors]
-    if missing:
-        help = "`dlc weights rename` moves the weights of parts that were renamed"
-        raise InputError(f"the weights lack {missing[0]}, which the net has", help)
-    if not raw:
+    unit = program.net(net)
+    for address in unit.carried:
+        wanted = unit.graph.input(address).type
+        weight_of(tensors, address, (np.dtype(wanted.numpy), tuple(map(int, wanted.shape))))
+    if data is not None:
+        plan = program.prepare(data).plan
+        assert plan is not None
+        check_given(parse_plan(plan.json()), tensors)
         try:
-            return deployed(program, compiled.net, tensors, compiled.data), True
+            return deployed(program, net, tensors, data), True
         except NotBatched as error:
-            note(f"`{compiled.data}` prepares one record at a time ({error}); the net is written as with --raw")
-    return deployed(program, compiled.net, tensors), False
+            note(f"`{data}` prepares one record at a time ({error}); the net is written as with --raw")
+    return deployed(program, net, tensors), False
 
 
-def _name_classes(model: ModelProto, compiled: Compiled, folder: RunFolder) -> None:
-    """Writes into the manifest which output scores classes, and their names, or numbers where the data has no names."""
+def name_classes(model: ModelProto, outcome: Outcome, names: Mapping[str, Sequence[str]]) -> None:
+    """Writes into the manifest which output scores classes, and their names (`names`, by the field of the class), or
+    numbers where the data has no names."""
     from dlc.compiler.manifest import attach, read
 
-    outcome = compiled.program(folder.model).outcome(compiled.run)
     scores = next((each for each in model.graph.output if each.name == outcome.output), None)
     if scores is None:
         return
     numbers = [str(number) for number in range(scores.type.tensor_type.shape.dim[-1].dim_value)]
-    names = folder.classes.get(outcome.target or "") or numbers
     manifest = read(model)
-    classes = {**manifest.extensions, CLASSES: {outcome.output: names}}
+    classes = {**manifest.extensions, CLASSES: {outcome.output: names.get(outcome.target or "") or numbers}}
     attach(model, replace(manifest, extensions=classes))
 
 
-def _checked(model: ModelProto) -> bytes:
+def checked(model: ModelProto) -> bytes:
     """The model's bytes, accepted by onnx and by ONNX Runtime: a file that does not run must not be written."""
     import onnx
 

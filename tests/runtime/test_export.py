@@ -1,5 +1,6 @@
 """Export: one file with weights inside, and with `prepare` in front."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from dlc.compiler.manifest import read
 from dlc.compiler.program import Program
 from dlc.runtime.checkpoint import load_tensors, save_tensors
+from dlc.runtime.data.errors import DataError
 from dlc.runtime.errors import InputError, UsageError
 from dlc.runtime.evaluate import evaluate
 from dlc.runtime.export import export
@@ -179,10 +181,18 @@ def test_mistakes(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no folder"):
         export(folder, tmp_path / "no" / "net.onnx")
     weights, _ = load_tensors(folder / "best.safetensors")
-    for lost, raw in (("tiny.linear2.bias", True), ("points.x.std", False)):
-        save_tensors(tmp_path / "short.safetensors", {k: v for k, v in weights.items() if k != lost}, {})
-        with pytest.raises(InputError, match=f"the weights lack {lost}"):
-            export(folder, tmp_path / "net.onnx", raw, str(tmp_path / "short.safetensors"))
+    bias, std = "tiny.linear2.bias", "points.x.std"
+    for changed, raw, said in (
+        ({bias: None}, True, f"the weights lack {bias}"),
+        ({bias: np.zeros(1, np.float32)}, True, f"{bias}: the net has float32[3], found float32[1]"),
+        ({bias: np.zeros(3, np.float64)}, True, f"{bias}: the net has float32[3], found float64[3]"),
+        ({std: None}, False, f"the saved constants lack `{std}`"),
+        ({std: np.zeros(1, np.float32)}, False, f"the saved constant `{std}` is f32[1], but f32[4] is expected"),
+    ):
+        spoilt = {k: v for k, v in {**weights, **changed}.items() if v is not None}
+        save_tensors(tmp_path / "spoilt.safetensors", spoilt, {})
+        with pytest.raises((InputError, DataError), match=re.escape(said)):
+            export(folder, tmp_path / "net.onnx", raw, str(tmp_path / "spoilt.safetensors"))
     for path in (folder / "model" / "source").iterdir():
         path.unlink()
     with pytest.raises(InputError, match="the texts that the run was compiled from are gone"):
