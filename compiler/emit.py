@@ -205,7 +205,7 @@ class _Emitter:
         proto.op_type = node.op
         proto.name = self._node_names[node]
         if node.span is not None:
-            proto.doc_string = f"{node.span.file}:{node.span.line}"
+            proto.doc_string = node.span.place
         proto.input.extend("" if value is None else self._names[value] for value in node.inputs)
         proto.output.extend(self._names[value] for value in node.outputs)
         for name in sorted(node.attributes.keys() - COMPILER_ATTRIBUTES):

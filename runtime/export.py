@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dlc.compiler.elaborate.run import holds
 from dlc.runtime.atomic import write_atomically
-from dlc.runtime.checkpoint import Array
+from dlc.runtime.checkpoint import Array, Signature
 from dlc.runtime.compiled import Compiled
+from dlc.runtime.data.errors import DataError, listed
 from dlc.runtime.data.fit import check_given
 from dlc.runtime.data.plan import parse_plan
 from dlc.runtime.errors import InputError, UsageError
 from dlc.runtime.evaluate import load_weights, weight_of
 from dlc.runtime.folder import RunFolder
 from dlc.runtime.predict import CLASSES
+from dlc.runtime.pretrained import load, read
 from dlc.runtime.session import open_session, silent
+from dlc.runtime.start import tell
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
     from dlc.compiler.outcome import Outcome
     from dlc.compiler.program import Program
+    from dlc.compiler.unit import Unit
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,59 @@ def export(
     return Exported(out, len(content), inputs, outputs, name, prepared)
 
 
+def nets_filled(
+    program: Program,
+    path: Path,
+    runs: Collection[str] | None = None,
+    raw: bool = False,
+    *,
+    note: Callable[[str], None] = silent,
+) -> dict[str, ModelProto]:
+    """`N.onnx` with the weights of a .safetensors or .npz file inside, for every net of which the file has weights.
+
+    Addresses and layouts of other programs fit as for `load`. Unless `raw`, `prepare` is in front: of the data that the
+    net learns from in `runs` (all by default), with the constants of the file. Raises SourceError, InputError, and
+    UsageError for a net that learns from several data.
+    """
+    tensors, _ = read(path)
+    owners = {name: program.net(name) for name in program.nets}
+    chosen = [name for name in owners if any(holds(name, address) for address in tensors)]
+    if len(owners) == 1:
+        chosen = list(owners)
+    if not chosen:
+        raise InputError(
+            f"{path} has no weight of {listed(list(owners))}",
+            f"it has {listed(list(tensors)) or 'none'}; `dlc weights rename` moves weights to other addresses",
+        )
+    made = {}
+    for net in chosen:
+        sections = {name: run for name, run in program.runs.items() if run.net.text == net}
+        asked = [name for name in sections if runs is None or name in runs]
+        datas = dict.fromkeys(sections[name].data.text for name in asked)
+        if len(datas) > 1 and not raw:
+            help = f"name the run, as in FILE.net:{asked[0]}, or write the net alone with --raw"
+            raise UsageError(f"`{net}` learns from {listed(list(datas))}: which of them is to be in front?", help)
+        unit = program.net(net)
+        wanted = {address: _signature(unit, address) for address in unit.carried}
+        loaded = load(path, net, wanted)
+        tell(replace(loaded, unused=[]), path, net, note)  # the rest may be other nets', or constants of the data
+        weights = {**tensors, **loaded.tensors}
+        try:
+            model, _ = filled(program, net, None if raw else next(iter(datas), None), weights, note)
+        except DataError as error:
+            help = "--raw writes the net alone, without the preparation that needs them"
+            raise InputError(f"{path}: {error}", help) from error
+        if asked:
+            name_classes(model, program.outcome(asked[0]), {})
+        made[f"{net}.onnx"] = model
+    return made
+
+
+def _signature(unit: Unit, address: str) -> Signature:
+    wanted = unit.graph.input(address).type
+    return np.dtype(wanted.numpy), tuple(int(dim) for dim in wanted.shape if isinstance(dim, int))
+
+
 def filled(
     program: Program, net: str, data: str | None, tensors: Mapping[str, Array], note: Callable[[str], None] = silent
 ) -> tuple[ModelProto, bool]:
@@ -78,8 +136,7 @@ def filled(
 
     unit = program.net(net)
     for address in unit.carried:
-        wanted = unit.graph.input(address).type
-        weight_of(tensors, address, (np.dtype(wanted.numpy), tuple(map(int, wanted.shape))))
+        weight_of(tensors, address, _signature(unit, address))
     if data is not None:
         plan = program.prepare(data).plan
         assert plan is not None

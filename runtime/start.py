@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dlc.compiler.elaborate.run import holds
 from dlc.runtime.checkpoint import Array, Signature
 from dlc.runtime.compiled import Compiled
 from dlc.runtime.data import Dataset, batches
@@ -64,9 +65,9 @@ def initial(
         values |= _from_run(after, stepper, dataset, note)
     for each in compiled.settings.get("load", ()):
         part, path = str(each["part"]), compiled.folder / str(each["file"])
-        wanted = {a: signature for a, signature in _weights(stepper).items() if _within(a, part)}
+        wanted = {a: signature for a, signature in _weights(stepper).items() if holds(part, a)}
         loaded = load(path, part, wanted)
-        _tell(loaded, path, part, note)
+        tell(loaded, path, part, note)
         values |= loaded.tensors
     return values
 
@@ -85,10 +86,6 @@ def initialized(compiled: Compiled, dataset: Dataset, seed: int, batch: int) -> 
 def _weights(stepper: Stepper) -> dict[str, Signature]:
     """What the net owns, of all that the step carries."""
     return {a: signature for a, signature in stepper.signature.items() if stepper.roles[a] in FROM_RUN}
-
-
-def _within(address: str, part: str) -> bool:
-    return address == part or address.startswith((f"{part}.", f"{part}["))
 
 
 def _from_run(after: Path, stepper: Stepper, dataset: Dataset, note: Note) -> dict[str, Array]:
@@ -129,7 +126,8 @@ def _same_constants(after: Path, tensors: Mapping[str, Array], dataset: Dataset)
             )
 
 
-def _tell(loaded: Loaded, path: Path, part: str, note: Note) -> None:
+def tell(loaded: Loaded, path: Path, part: str, note: Note) -> None:
+    """Says what came from a file of weights and how. Raises InputError for a weight that is not finite."""
     broken = not_finite(loaded.tensors)
     if broken:
         raise InputError(f"{path}: {broken[0]}")

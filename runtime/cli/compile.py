@@ -23,13 +23,22 @@ MOST_NAMES = 6
 
 
 def compile(
-    file: str, assignments: Sequence[str], output: str, runs: Sequence[str], split: bool, terminal: Terminal
+    file: str,
+    assignments: Sequence[str],
+    output: str,
+    runs: Sequence[str],
+    split: bool,
+    weights: str | None,
+    raw: bool,
+    terminal: Terminal,
 ) -> None:
-    """Raises SourceError, UsageError and RunError."""
+    """Raises SourceError, UsageError, RunError, and InputError for weights that do not fit."""
     where = target(file)
     folder = Path(output)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"expected a folder for -o, found the file {folder}")
+    if raw and weights is None:
+        raise UsageError("--raw is for nets with weights inside: it goes with --weights")
     program = open_program(where, lets(assignments), terminal)
     chosen = _chosen(program, [*([where.name] if where.name is not None else []), *runs], str(where))
     if not (program.runs or program.nets or program.datas):
@@ -41,6 +50,10 @@ def compile(
 
     # Everything is compiled before anything is written: a mistake leaves the folder as it was.
     models = products(program, runs=chosen, split=split)
+    if weights is not None:
+        from dlc.runtime.export import nets_filled
+
+        models |= nets_filled(program, Path(weights), chosen, raw, note=terminal.note)
     contents = {name: serialized(model) for name, model in models.items()}
     write_files(folder, contents)
 

@@ -189,6 +189,13 @@ def compile(
     split: Annotated[
         bool, typer.Option("--split", help="Write each step also as RUN.grad.onnx and RUN.apply.onnx.")
     ] = False,
+    weights: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Put these weights into their nets, which take records then."),
+    ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="With --weights: nets alone, without the preparation of records in front.")
+    ] = False,
     set: Sets = None,
     json: Json = False,
 ) -> Work:
@@ -199,7 +206,7 @@ def compile(
     """
     from dlc.runtime.cli.compile import compile
 
-    return partial(compile, file, set or [], output, run or [], split)
+    return partial(compile, file, set or [], output, run or [], split, weights, raw)
 
 
 @command("dlc explain E0304", "dlc explain")

@@ -84,7 +84,7 @@ def test_a_small_net(tmp_path: Path) -> None:
     with builder:
         x = builder.input("x", Type("f32", (B, 4)))
         w = builder.input("net.linear.weight[0]", Type("f32", (4, 3)))
-        with builder.at(Span("net.net", 8, 8, 8, 20)):
+        with builder.at(Span("/home/me/net.net", 8, 3, 8, 20)):
             h = op.MatMul(x, w)
         y = op.Relu(h * 2.0)
     builder.names[h] = "net.linear"
@@ -96,7 +96,7 @@ def test_a_small_net(tmp_path: Path) -> None:
     model = emit(graph)
     assert model.ir_version == 10 and [(o.domain, o.version) for o in model.opset_import] == [("", 21)]
     assert [(node.name, node.op_type, node.doc_string) for node in model.graph.node] == [
-        ("/net.linear/MatMul", "MatMul", "net.net:8"), ("Mul_1", "Mul", ""), ("Relu_2", "Relu", "")
+        ("/net.linear/MatMul", "MatMul", "net.net:8:3"), ("Mul_1", "Mul", ""), ("Relu_2", "Relu", "")
     ]  # fmt: skip
     assert names_of(model) == ["x", "net.linear.weight[0]", "constant_0", "net.linear", "Mul_1", "output"]
     assert value(model, "net.linear") == value(model, "Mul_1") == value(model, "output") == "1[B, 3]"

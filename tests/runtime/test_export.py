@@ -9,13 +9,14 @@ import numpy as np
 import onnx
 import pytest
 
+from dlc.compiler.emit import serialized
 from dlc.compiler.manifest import read
 from dlc.compiler.program import Program
 from dlc.runtime.checkpoint import load_tensors, save_tensors
 from dlc.runtime.data.errors import DataError
 from dlc.runtime.errors import InputError, UsageError
 from dlc.runtime.evaluate import evaluate
-from dlc.runtime.export import export
+from dlc.runtime.export import export, nets_filled
 from dlc.runtime.predict import run_model
 from dlc.runtime.report.display import Display
 from dlc.runtime.session import open_session
@@ -198,3 +199,56 @@ def test_mistakes(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the texts that the run was compiled from are gone"):
         export(folder, tmp_path / "net.onnx")
     assert not (tmp_path / "net.onnx").exists()
+
+
+TWO = """
+data points { train = csv("train.csv") x: f32[4] = columns("a", "b", "c", "d") label: i64[] = raw.label }
+data plain { train = csv("train.csv") x: f32[4] = columns("a", "b", "c", "d") label: i64[] = raw.label }
+net first { input x: f32[B, 4] logits = x -> Linear(3) return logits }
+net second { input x: f32[B, 4] logits = x -> Linear(3) return logits }
+train first on points { loss = cross_entropy(logits, label) optimizer = SGD(lr=0.1) batch = 8 epochs = 1 }
+train first on plain as again { loss = cross_entropy(logits, label) optimizer = SGD(lr=0.1) batch = 8 epochs = 1 }
+"""
+
+
+def test_weights_of_a_file_are_put_into_their_nets(folder: Path, tiny: Make, tmp_path: Path) -> None:
+    """As `dlc export` writes them; weights of other programs, which have no constants of the data, alone."""
+    weights = folder / "best.safetensors"
+    (model,) = nets_filled(tiny(), weights).values()
+    export(folder, tmp_path / "run.onnx")
+    assert serialized(model) == (tmp_path / "run.onnx").read_bytes()
+
+    x = np.random.default_rng(3).standard_normal((5, 4)).astype(np.float32)
+    export(folder, tmp_path / "raw.onnx", raw=True)
+    ours, _ = load_tensors(weights)
+    foreign = {name.removeprefix("tiny."): each.T for name, each in ours.items() if name.startswith("tiny.")}
+    np.savez(tmp_path / "torch.npz", **foreign)
+    notes: list[str] = []
+    (model,) = nets_filled(tiny(), tmp_path / "torch.npz", raw=True, note=notes.append).values()
+    expected = open_session(tmp_path / "raw.onnx").run(None, {"x": x})[0]
+    np.testing.assert_array_equal(open_session(serialized(model)).run(None, {"x": x})[0], expected)
+    assert "2 transposed" in notes[0]
+    with pytest.raises(InputError, match=r"torch.npz: the saved constants lack `points\.x\.mean`") as caught:
+        nets_filled(tiny(), tmp_path / "torch.npz")
+    assert caught.value.help is not None and "--raw" in caught.value.help
+
+
+def test_weights_of_a_file_with_several_nets(tiny: Make, tmp_path: Path) -> None:
+    tiny()  # for its data
+    (tmp_path / "two.net").write_text(TWO)
+    program = Program.open(tmp_path / "two.net")
+    tensors = {"first.linear.weight": np.ones((4, 3), np.float32), "first.linear.bias": np.zeros(3, np.float32)}
+    save_tensors(tmp_path / "w.safetensors", tensors, {})
+    assert set(nets_filled(program, tmp_path / "w.safetensors", ["again"])) == {"first.onnx"}
+    with pytest.raises(UsageError, match="`first` learns from points, plain: which of them is to be in front"):
+        nets_filled(program, tmp_path / "w.safetensors")
+    assert set(nets_filled(program, tmp_path / "w.safetensors", raw=True)) == {"first.onnx"}
+    for lost, said in (("first.linear.bias", "1 of the 2 weights of `first` are not in it"), ("", "no weight of")):
+        kept = {name: each for name, each in tensors.items() if lost and name != lost}
+        save_tensors(tmp_path / "w.safetensors", {**kept, "other": np.ones(1, np.float32)}, {})
+        with pytest.raises(InputError, match=said):
+            nets_filled(program, tmp_path / "w.safetensors", raw=True)
+    tensors["first.linear.bias"][1] = np.nan
+    save_tensors(tmp_path / "w.safetensors", tensors, {})
+    with pytest.raises(InputError, match=r"first\.linear\.bias"):
+        nets_filled(program, tmp_path / "w.safetensors", raw=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -260,9 +261,11 @@ def test_compile(dlc: Dlc, tiny: Path, tmp_path: Path) -> None:
         assert (len(content), content) == (each["bytes"], (tmp_path / "again" / each["file"]).read_bytes())
 
 
-def test_compile_gives_the_same_bytes_in_any_process(tiny: Path, tmp_path: Path) -> None:
-    for seed in ("1", "2"):
-        done = process("compile", tiny, "-o", tmp_path / seed, "--set", "width=7", PYTHONHASHSEED=seed)
+def test_compile_gives_the_same_bytes_in_any_process_and_folder(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    copied = shutil.copy(tiny, tmp_path / "elsewhere")
+    for seed, file in (("1", tiny), ("2", copied)):
+        done = process("compile", file, "-o", tmp_path / seed, "--set", "width=7", PYTHONHASHSEED=seed)
         assert done.returncode == 0, done.stderr
     names = sorted(path.name for path in (tmp_path / "1").iterdir())
     assert names
