@@ -83,10 +83,16 @@ def _is_number(operand: Value, node: Node) -> bool:
 def _meet(node: Node) -> bool:
     if node.op in _ALONG_AN_AXIS and BATCH in symbols(node.output.shape[node.attributes.get("axis", -1)]):
         return True
-    return any(_has_pairs(each.type) for each in node.outputs)
+    return any(_has_pairs(each.type) or _has_neighbours(each.type) for each in node.outputs)
 
 
 def _has_pairs(type: Type) -> bool:
     """Are there elements for every two examples?"""
     size = type.size
     return isinstance(size, Polynomial) and any(dict(monomial).get(BATCH, 0) > 1 for monomial, _ in size.terms)
+
+
+def _has_neighbours(type: Type) -> bool:
+    """Is there a dimension like B - 1, of the differences of examples that follow each other?"""
+    batches = ([BATCH in dict(monomial) for monomial, _ in dim.terms] for dim in type.shape if not isinstance(dim, int))
+    return any(any(of_batch) and not all(of_batch) for of_batch in batches)

@@ -182,6 +182,12 @@ def test_a_loss_that_compares_the_examples_of_a_batch_is_warned_of() -> None:
     assert (warning.code, warning.primary.span.line) == ("W0406", 14)
 
 
+@pytest.mark.parametrize("metric", ["mean(y[1:] - y[:-1])", "sum(abs(t[:-2] * 2))"])
+def test_neighbours_in_a_batch_are_warned_of(metric: str) -> None:
+    [warning] = program(metric).check()
+    assert (warning.code, warning.primary.span.line) == ("W0406", 15)
+
+
 def test_what_keeps_examples_apart_is_not_warned_of() -> None:
     body = "z = x -> BatchNorm -> LayerNorm\n  y = softmax(z, axis=1) -> Linear(2, bias=false)"
     assert program("accuracy(y, k)", body=body).check() == ()
