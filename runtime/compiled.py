@@ -119,6 +119,13 @@ class Compiled:
         return settings
 
     @cached_property
+    def fixed_batch(self) -> int | None:
+        """How many examples the net takes at a time, where its inputs say a number instead of `B`."""
+        firsts = {field.shape[0] for field in self._manifest(f"{self.run}.eval.onnx").batch.values() if field.shape}
+        first = firsts.pop() if len(firsts) == 1 else None
+        return first if isinstance(first, int) else None
+
+    @cached_property
     def bounds(self) -> Mapping[str, Bound]:
         """What the fields may hold that the loss, a metric or a table takes as numbers of classes or rows."""
         found = self._manifest(f"{self.run}.eval.onnx").extensions.get("x_bounds", {})

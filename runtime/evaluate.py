@@ -16,6 +16,7 @@ from dlc.runtime.atomic import write_json
 from dlc.runtime.checkpoint import Array, Checkpoints, Signature, data_differences, load_tensors
 from dlc.runtime.compiled import Compiled
 from dlc.runtime.data import Dataset, Split, prepare, sequential
+from dlc.runtime.data.errors import count
 from dlc.runtime.data.plan import parse_plan
 from dlc.runtime.errors import InputError, RunError
 from dlc.runtime.folder import RunFolder
@@ -117,6 +118,19 @@ def weight_of(tensors: Mapping[str, Array], name: str, signature: Signature) -> 
     return array
 
 
+def check_whole(compiled: Compiled, split: Split) -> None:
+    """Raises InputError where the net takes a fixed number of examples, and the split has another: batches of a fixed
+    size do not say how the loss and the metrics of them make those of the split."""
+    fixed = compiled.fixed_batch
+    if fixed is not None and len(split) != fixed:
+        taken = f"`{compiled.net}` takes {count(fixed, 'example')} at a time"
+        raise InputError(
+            f"{taken}, and the split {split.name} has {len(split):,}",
+            f"write `B` instead of {fixed} for the batch in the inputs of `{compiled.net}`; else only a split of that "
+            "many examples can be evaluated",
+        )
+
+
 def evaluate(
     folder: Path,
     split: str = TEST,
@@ -153,6 +167,7 @@ def evaluate(
         progress=progress,
     )
     made = dataset.split(split)
+    check_whole(compiled, made)
     changed = _changed(opened, dataset, split, note)
     used = session.device(device, note)
     evaluator = Evaluator(

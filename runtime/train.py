@@ -16,7 +16,7 @@ from dlc.runtime.compiled import Compiled
 from dlc.runtime.data import Dataset, place, prepare, steps_per_epoch
 from dlc.runtime.diagnose import by_gradients
 from dlc.runtime.errors import InputError, RunError
-from dlc.runtime.evaluate import Evaluator
+from dlc.runtime.evaluate import Evaluator, check_whole
 from dlc.runtime.folder import RunFolder, refuse_occupied
 from dlc.runtime.interrupt import Interrupted
 from dlc.runtime.loop import Identity, Loop, Schedule
@@ -262,10 +262,11 @@ def _asked(compiled: Compiled, options: Options, before: Mapping[str, Any]) -> d
 
 
 def _data(compiled: Compiled, view: View) -> Dataset:
-    """The training split and, if there is one, the dev split."""
+    """The training split and, if there is one, the dev split. Raises DataError, and InputError for a dev split that the
+    net cannot be evaluated on."""
     names = compiled.split_names
     read = [name for name in ("train", "dev") if name in names]
-    return prepare(
+    dataset = prepare(
         compiled.plan,
         compiled.file(f"{compiled.data}.prepare.onnx"),
         compiled.files.get(f"{compiled.data}.fit.onnx"),
@@ -276,6 +277,9 @@ def _data(compiled: Compiled, view: View) -> Dataset:
         say=view.note,
         progress=view.progress,
     )
+    if "dev" in dataset.splits:
+        check_whole(compiled, dataset.split("dev"))
+    return dataset
 
 
 def _schedule(
