@@ -82,7 +82,7 @@ class Builder:
     def input(self, name: str, type: Type) -> Value:
         """A new graph input."""
         self._unknowns.note((type,))
-        value = Value(type, None, 0)
+        value = Value(type)
         self.inputs.append(value)
         self.names[value] = name
         return value

@@ -26,7 +26,7 @@ class Value:
 
     __slots__ = ("index", "node", "type")
 
-    def __init__(self, type: Type, node: Node | None, index: int) -> None:
+    def __init__(self, type: Type, node: Node | None = None, index: int = 0) -> None:
         self.type = type
         self.node = node
         self.index = index

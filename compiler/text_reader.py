@@ -203,7 +203,7 @@ class _Reader:
         nodes: dict[Node, None] = {}
         inputs = []
         for label, written in block.inputs:
-            value = Value(self._type(written), None, 0)
+            value = Value(self._type(written))
             inputs.append(value)
             self._define(label, value, builder)
         for statement in block.statements:

@@ -180,7 +180,7 @@ def _(x: Array) -> tuple[Array, ...]:
 
 def _as_floats(name: str, call: Call, a: Type, b: Type) -> Shape:
     """The shape that an operator on floats of these shapes would give: MatMul or Conv. Raises IllTyped."""
-    stand_ins = tuple(Value(operand.with_dtype("f32"), None, 0) for operand in (a, b))
+    stand_ins = tuple(Value(operand.with_dtype("f32")) for operand in (a, b))
     try:
         return lookup(name).infer(Call(name, stand_ins, call.attributes))[0].shape
     except IllTyped as error:

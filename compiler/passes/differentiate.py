@@ -182,7 +182,7 @@ def reached(node: Node, outputs: Collection[Value]) -> Collection[Value]:
         _check_rule_knows(node)
         expanded(node)
         return floats
-    gs = [Value(value.type, None, 0) if value in outputs else None for value in node.outputs]
+    gs = [Value(value.type) if value in outputs else None for value in node.outputs]
     return {
         value
         for value, cotangent in zip(_operands(node), _apply(node, gs), strict=False)

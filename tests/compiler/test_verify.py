@@ -61,7 +61,7 @@ def spanless(graph: Graph) -> Graph:
 
 
 def foreign_output(graph: Graph) -> Graph:
-    graph.nodes[1].outputs = (Value(graph.nodes[1].output.type, None, 0),)
+    graph.nodes[1].outputs = (Value(graph.nodes[1].output.type),)
     return graph
 
 
