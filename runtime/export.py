@@ -85,8 +85,10 @@ def nets_filled(
     net learns from in `runs` (all by default), with the constants of the file. Raises SourceError, InputError, and
     UsageError for a net that learns from several data.
     """
-    tensors, _ = read(path)
     owners = {name: program.net(name) for name in program.nets}
+    if not owners:
+        raise UsageError(f"{program.source.main.file} has no net that could take the weights of {path}")
+    tensors, _ = read(path)
     chosen = [name for name in owners if any(holds(name, address) for address in tensors)]
     if len(owners) == 1:
         chosen = list(owners)

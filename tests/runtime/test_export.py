@@ -248,6 +248,9 @@ def test_weights_of_a_file_with_several_nets(tiny: Make, tmp_path: Path) -> None
         save_tensors(tmp_path / "w.safetensors", {**kept, "other": np.ones(1, np.float32)}, {})
         with pytest.raises(InputError, match=said):
             nets_filled(program, tmp_path / "w.safetensors", raw=True)
+    (tmp_path / "none.net").write_text(TWO[: TWO.index("net first")])
+    with pytest.raises(UsageError, match=r"none\.net has no net that could take the weights"):
+        nets_filled(Program.open(tmp_path / "none.net"), tmp_path / "w.safetensors")
     tensors["first.linear.bias"][1] = np.nan
     save_tensors(tmp_path / "w.safetensors", tensors, {})
     with pytest.raises(InputError, match=r"first\.linear\.bias"):

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from cli_cases import FIXTURES, Dlc, process
 
@@ -271,6 +272,21 @@ def test_compile_gives_the_same_bytes_in_any_process_and_folder(tiny: Path, tmp_
     assert names
     for name in names:
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes(), name
+
+
+def test_compile_with_weights_inside(dlc: Dlc, tiny: Path, tmp_path: Path) -> None:
+    shapes = {"linear.weight": (4, 3), "linear.bias": (4,), "linear2.weight": (1, 4), "linear2.bias": (1,)}
+    weights = tmp_path / "torch.npz"
+    np.savez(weights, **{name: np.ones(shape, np.float32) for name, shape in shapes.items()})
+    done = dlc("compile", tiny, "-o", tmp_path / "build", "--weights", weights)
+    assert done.code == 0 and "4 tensors of `tiny` come from" in done.err
+    assert re.search(r"/tiny\.onnx +\S+ k?B  x -> guess$", done.out, re.M)
+    done = dlc("compile", tiny, "-o", tmp_path / "wider", "--weights", weights, "--set", "width=5")
+    assert done.code == 1 and "expected float32[3, 5], found float32[4, 3]" in done.err
+    assert dlc("compile", tiny, "-o", tmp_path / "wider", "--weights", tmp_path / "none.npz").code == 1
+    done = dlc("compile", tiny, "-o", tmp_path / "wider", "--raw")
+    assert done.code == 2 and "it goes with --weights" in done.err
+    assert not (tmp_path / "wider").exists()
 
 
 def test_compile_one_run(dlc: Dlc, two_runs: Path, tmp_path: Path) -> None:
