@@ -37,6 +37,7 @@ PACKAGES = ("dlc.compiler.ops.", "dlc.compiler.passes")
 BUILT = re.compile(r"\b(Value|State|Any)\b")
 LEAST_SECONDS = 5.0
 """What a test is given at least; a mutant that makes a test run this long and 20 times longer than before is caught."""
+DIED = "the process died"
 Lines = dict[str, set[int]]
 Wanted = tuple["Target", Mutant]
 
@@ -159,9 +160,11 @@ def forked(work: Callable[[], Any]) -> tuple[int, int]:
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
     os.dup2(nothing, 2)
-    with os.fdopen(writer, "wb") as stream:
-        pickle.dump(work(), stream)
-    os._exit(0)
+    try:
+        with os.fdopen(writer, "wb") as stream:
+            pickle.dump(work(), stream)
+    finally:
+        os._exit(0)  # whatever was raised: all that follows is the parent's, and ends waiting for threads of the parent
 
 
 def result_of(child: int, reader: int) -> Any:
@@ -221,14 +224,15 @@ def catches(target: Target, mutant: Mutant, chosen: Sequence[tuple[pytest.Item, 
     signal.signal(signal.SIGALRM, stop)
     target.change(mutant)
     for item, seconds in chosen:
-        signal.setitimer(signal.ITIMER_REAL, LEAST_SECONDS + 20 * seconds)
         try:
-            if passes(item) is False:
-                return "caught", item.nodeid
+            # Again and again: one that is raised where Python ignores exceptions, in a finalizer, stops nothing.
+            signal.setitimer(signal.ITIMER_REAL, LEAST_SECONDS + 20 * seconds, LEAST_SECONDS)
+            failed = passes(item) is False
+            signal.setitimer(signal.ITIMER_REAL, 0)
         except Slow:
             return "caught", f"{item.nodeid} (does not end)"
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+        if failed:
+            return "caught", item.nodeid
     return "survived", f"{len(chosen)} tests run it"
 
 
@@ -297,11 +301,11 @@ class Mutation:
         ready, _, _ = select.select(list(running), [], [])
         for reader in ready:
             child, mutant = running.pop(reader)
-            self._record(mutant, *(result_of(child, reader) or ("caught", "the process died")))
+            self._record(mutant, *(result_of(child, reader) or ("caught", DIED)))
 
     def _record(self, mutant: Mutant, verdict: str, by: str) -> None:
         self.results.append((mutant, verdict, by))
-        if verdict == "survived" or self.options.verbose:
+        if verdict == "survived" or by == DIED or self.options.verbose:
             print(f"{verdict} ({by}): {mutant}", file=sys.__stderr__, flush=True)
 
     def _baseline(self, items: Sequence[pytest.Item], chosen: Sequence[Target]) -> list[Ran]:
