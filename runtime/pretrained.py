@@ -84,6 +84,9 @@ def read(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
         raise InputError(f"{path}: a pickle can run any program when it is opened, so dlc does not read it", help)
     if suffix == ".onnx":
         raise InputError(f"{path}: an ONNX model is imported, not loaded", f'import trunk from "{path.name}"')
+    if path.is_dir():
+        help = "the weights of a run lie in its folder, in best.safetensors and last.safetensors"
+        raise InputError(f"{path}: expected a .safetensors or .npz file of weights, found a folder", help)
     if suffix not in (".safetensors", ".npz"):
         raise InputError(f"{path}: expected a .safetensors or .npz file of weights, found {suffix or 'no suffix'}")
     if suffix == ".safetensors":

@@ -129,6 +129,9 @@ def test_files_that_are_something_else(tmp_path: Path) -> None:
     assert caught.value.help == 'import trunk from "resnet.onnx"'
     with pytest.raises(InputError, match=r"expected a \.safetensors or \.npz file of weights, found \.h5"):
         read(tmp_path / "keras.h5")
+    with pytest.raises(InputError, match=r"of weights, found a folder") as caught:
+        read(tmp_path)
+    assert caught.value.help is not None and "best.safetensors" in caught.value.help
     for name, content in (("a.npz", b"hello"), ("b.npz", b"PK\x03\x04 truncated"), ("c.npz", b"")):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match=r"expected a \.npz file of arrays"):
