@@ -78,11 +78,11 @@ def constant_weights(graph: GraphProto, fixed: Collection[str], asked: Collectio
 
 
 def _tensor(attribute: AttributeProto, name: str) -> TensorProto | None:
-    """The tensor that a Constant holds, under its output's name."""
+    """The tensor that a Constant holds, under its output's name; None for one that has no good name, too."""
     from onnx import TensorProto
 
     tensor = TensorProto()
-    if attribute.ref_attr_name or not name:
+    if attribute.ref_attr_name or not name or not isinstance(name, str):  # bytes: those that are not UTF-8
         return None
     if attribute.name == "value":
         tensor.CopyFrom(attribute.t)

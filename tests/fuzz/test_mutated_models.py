@@ -179,3 +179,25 @@ def test_what_only_onnx_takes_is_not_computed(what: str) -> None:
     except (BadModel, IllTyped):
         return
     assert node.op_type in [each.op_type for each in made.graph.node]
+
+
+def test_names_that_are_no_text_are_told(tmp_path: Path) -> None:
+    """Protobuf gives names that are not UTF-8 as bytes: of inputs, weights, constants, operators, graphs."""
+    weight = onnx.numpy_helper.from_array(np.ones((3, 2), np.float32), "weight")
+    nodes = [
+        helper.make_node("Constant", [], ["held"], value=weight),
+        helper.make_node("MatMul", ["input", "weight"], ["hidden"]),
+        helper.make_node("MatMul", ["input", "held"], ["other"]),
+        helper.make_node("Add", ["hidden", "other"], ["output"]),
+    ]
+    given = [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["B", 3])]
+    made = [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["B", 2])]
+    graph = helper.make_graph(nodes, "graph", given, made, [weight])
+    content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    load(path)
+    for name in (b"input", b"weight", b"held", b"hidden", b"MatMul", b"Constant", b"graph", b"output"):
+        path.write_bytes(content.replace(name, b"\xf4\xff" + name[2:]))
+        with pytest.raises(BadModel, match="is not UTF-8"):
+            load(path)
