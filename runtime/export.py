@@ -51,8 +51,8 @@ def export(
     """Write the net of the run in `folder` to `out`, with its `best` or `last` weights or those of a file inside.
 
     Unless `raw`, the data's `prepare` is in front: the inputs keep the net's names and take what the reader gives.
-    `note` is told where that is not possible and the net is written raw. Raises InputError, UsageError (`out` is no
-    name of an ONNX file), EmitError.
+    `note` is told where that is not possible and the net is written raw. Raises InputError, DataError (a constant of
+    the data that does not fit), UsageError (`out` is no name of an ONNX file), EmitError.
     """
     if out.suffix != ".onnx":
         raise UsageError(f"cannot export to {out}: expected a name that ends in .onnx")
@@ -62,9 +62,9 @@ def export(
     compiled = Compiled.load(opened.model, opened.settings)
     tensors, name = load_weights(opened, weights)
     program = compiled.program(opened.model)
-    model, prepared = filled(program, compiled.net, None if raw else compiled.data, tensors, note)
-    name_classes(model, program.outcome(compiled.run), opened.classes)
-    content = checked(model)
+    model, prepared = _filled(program, compiled.net, None if raw else compiled.data, tensors, note)
+    _name_classes(model, program.outcome(compiled.run), opened.classes)
+    content = _checked(model)
     write_atomically(out, [content])
     graph = model.graph
     inputs, outputs = ({each.name: _type(each) for each in side} for side in (graph.input, graph.output))
@@ -111,12 +111,13 @@ def nets_filled(
         tell(replace(loaded, unused=[]), path, net, note)  # the rest may be other nets', or constants of the data
         weights = {**tensors, **loaded.tensors}
         try:
-            model, _ = filled(program, net, None if raw else next(iter(datas), None), weights, note)
+            model, _ = _filled(program, net, None if raw else next(iter(datas), None), weights, note)
         except DataError as error:
             help = "--raw writes the net alone, without the preparation that needs them"
             raise InputError(f"{path}: {error}", help) from error
         if asked:
-            name_classes(model, program.outcome(asked[0]), {})
+            _name_classes(model, program.outcome(asked[0]), {})
+        _checked(model)
         made[f"{net}.onnx"] = model
     return made
 
@@ -126,7 +127,7 @@ def _signature(unit: Unit, address: str) -> Signature:
     return np.dtype(wanted.numpy), tuple(int(dim) for dim in wanted.shape if isinstance(dim, int))
 
 
-def filled(
+def _filled(
     program: Program, net: str, data: str | None, tensors: Mapping[str, Array], note: Callable[[str], None] = silent
 ) -> tuple[ModelProto, bool]:
     """The net with its weights of `tensors` inside, and whether `prepare` of `data` is in front.
@@ -150,7 +151,7 @@ def filled(
     return deployed(program, net, tensors), False
 
 
-def name_classes(model: ModelProto, outcome: Outcome, names: Mapping[str, Sequence[str]]) -> None:
+def _name_classes(model: ModelProto, outcome: Outcome, names: Mapping[str, Sequence[str]]) -> None:
     """Writes into the manifest which output scores classes, and their names (`names`, by the field of the class), or
     numbers where the data has no names."""
     from dlc.compiler.manifest import attach, read
@@ -164,7 +165,7 @@ def name_classes(model: ModelProto, outcome: Outcome, names: Mapping[str, Sequen
     attach(model, replace(manifest, extensions=classes))
 
 
-def checked(model: ModelProto) -> bytes:
+def _checked(model: ModelProto) -> bytes:
     """The model's bytes, accepted by onnx and by ONNX Runtime: a file that does not run must not be written."""
     import onnx
 

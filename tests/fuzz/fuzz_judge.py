@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from dlc.compiler.products import products
 from dlc.compiler.program import Program, library
@@ -22,11 +21,9 @@ PROGRAMS = int(os.environ.get("DLC_FUZZ", "1000"))
 SLOWEST = 5.0
 """Seconds of processor time that one check may take on an idle machine."""
 
-CALLS = 10_000_000
-"""The calls of Python functions that an idle machine does in that time."""
-
-ENDLESS = 60.0
-"""Seconds of processor time that no check takes, on however busy a machine."""
+ORDINARY = ROOT / "specs" / "lenet.net"
+CHECKS = 135
+"""The checks of an ordinary program that an idle machine does in that time."""
 
 
 @dataclass(frozen=True)
@@ -100,26 +97,17 @@ def failure(text: str, file: str, compiling: bool = False) -> str | None:
         assert trace is not None
         place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_frame.f_code.co_name}"
         return f"{type(error).__name__} in {place}: {str(error)[:300]}"
-    if verdict.seconds > SLOWEST and (verdict.seconds > ENDLESS or calls(text, file) > CALLS):
-        return f"slow: {verdict.seconds:.1f} s"
-    return None
+    return f"slow: {verdict.seconds:.1f} s" if slow(text, file, verdict.seconds) else None
 
 
-def calls(text: str, file: str) -> int:
-    """The calls of Python functions that judging a program takes: the same on a busy machine as on an idle one."""
-    made = 0
-
-    def count(frame: FrameType, event: str, argument: object) -> None:
-        nonlocal made
-        made += event == "call"
-
-    before = sys.getprofile()
-    sys.setprofile(count)
-    try:
-        judge(text, file)
-    finally:
-        sys.setprofile(before)
-    return made
+def slow(text: str, file: str, seconds: float) -> bool:
+    """Does a check take longer than SLOWEST would be on an idle machine? On a busy one, or another, an ordinary program
+    takes longer, too: above that time the check is made again and compared with checks of that."""
+    if seconds <= SLOWEST:
+        return False
+    ordinary = ORDINARY.read_text()
+    usual = statistics.median(judge(ordinary, str(ORDINARY)).seconds for _ in range(21))
+    return min(seconds, judge(text, file).seconds) > max(SLOWEST, CHECKS * usual)
 
 
 def minimized(text: str, still: Callable[[str], bool], rounds: int = 400) -> str:

@@ -25,7 +25,7 @@ from onnx.backend.test.case.node import collect_testcases
 from onnx_attributes import misled
 from onnx_mutations import spoilt
 
-SECONDS = 20.0  # of processor time on a busy machine: what takes a second here
+SECONDS = 5.0  # of processor time
 HUNG = 120.0  # of any time: nothing that ends takes so long, however busy the machine is
 MEMORY = 8 << 30  # of addresses
 RESIDENT = 1 << 30  # that one model may take beyond what the process had
